@@ -1,0 +1,1 @@
+"""BOute's engine: everything below the browser."""

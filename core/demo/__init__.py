@@ -1,0 +1,1 @@
+"""The embedded fleet's two language models: their questions, training script and weights."""

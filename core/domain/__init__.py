@@ -1,0 +1,1 @@
+"""What BOute talks about: frozen dataclasses and pure functions, standard library only."""

@@ -1,0 +1,133 @@
+"""Serving plans: what runs where, who answers what, and how good that is."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+from core.domain.profile import Provenance
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ReplicaKind:
+    """A model on a device type: one vLLM server of this shape is a replica.
+
+    Attributes:
+        tp: Tensor-parallel ranks, inside one node.
+        pp: Pipeline-parallel stages.
+    """
+
+    model: str
+    sku: str
+    tp: int = 1
+    pp: int = 1
+
+    @property
+    def devices(self) -> int:
+        """Devices one replica occupies."""
+        return self.tp * self.pp
+
+    @property
+    def label(self) -> str:
+        """Short text for people: `large on cpu-core, TP 2`."""
+        parallel = (f", TP {self.tp}" if self.tp > 1 else "") + (
+            f", PP {self.pp}" if self.pp > 1 else ""
+        )
+        return f"{self.model} on {self.sku}{parallel}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PlacedKind:
+    """How many replicas of a kind run."""
+
+    kind: ReplicaKind
+    count: int
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Route:
+    """The share (0..1) of a query class that a model answers."""
+
+    query_class: str
+    model: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class ServingPlan:
+    """Placement and routing together. Both tuples are kept sorted by `make_plan`."""
+
+    placement: tuple[PlacedKind, ...]
+    routing: tuple[Route, ...]
+
+    @property
+    def plan_id(self) -> str:
+        """Twelve hexadecimal digits that depend on the content only."""
+        kinds = [(p.kind, p.count) for p in self.placement]
+        placed = [[k.model, k.sku, k.tp, k.pp, count] for k, count in kinds]
+        routed = [[r.query_class, r.model, round(r.share, 6)] for r in self.routing]
+        content = json.dumps([placed, routed])
+        return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+    @property
+    def devices(self) -> int:
+        """Devices the placement occupies."""
+        return sum(p.count * p.kind.devices for p in self.placement)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Models that have at least one replica, sorted."""
+        return tuple(sorted({p.kind.model for p in self.placement}))
+
+    def shares(self, query_class: str) -> dict[str, float]:
+        """Share per model for one class; empty when the class is not routed."""
+        return {r.model: r.share for r in self.routing if r.query_class == query_class}
+
+
+def make_plan(
+    placement: dict[ReplicaKind, int], routing: dict[str, dict[str, float]]
+) -> ServingPlan:
+    """Build a plan from plain mappings, leaving out zeros, in canonical order."""
+    placed = sorted(PlacedKind(kind, count) for kind, count in placement.items() if count > 0)
+    routes = sorted(
+        Route(query_class, model, share)
+        for query_class, shares in routing.items()
+        for model, share in shares.items()
+        if share > 0
+    )
+    return ServingPlan(tuple(placed), tuple(routes))
+
+
+@dataclass(frozen=True, slots=True)
+class PlanScore:
+    """How a plan does: predicted by an estimator or measured on replicas.
+
+    Attributes:
+        provenance: Predicted or measured.
+        cost_usd_per_hour: Allocation cost of the placement.
+        cost_usd_per_million_tokens: The same per million output tokens at the workload's rate.
+        p50_e2e_s: Median end-to-end latency; None when the plan cannot keep up.
+        p95_e2e_s: 95th percentile; None when the plan cannot keep up.
+        p95_ttft_s: 95th percentile of the time to first token; None when unknown.
+        quality_mean: Traffic-weighted mean quality.
+        quality_lower: Traffic-weighted lower bound: what the hard limit uses.
+        utilisation: Busiest pool's load as a fraction of its capacity; >= 1 cannot keep up.
+        sla_attainment: Share of requests within the latency SLA; None when no SLA or unknown.
+        violations: Hard limits broken, in words; empty for a feasible plan.
+    """
+
+    provenance: Provenance
+    cost_usd_per_hour: float
+    cost_usd_per_million_tokens: float
+    p50_e2e_s: float | None
+    p95_e2e_s: float | None
+    p95_ttft_s: float | None
+    quality_mean: float
+    quality_lower: float
+    utilisation: float
+    sla_attainment: float | None = None
+    violations: tuple[str, ...] = ()
+
+    @property
+    def feasible(self) -> bool:
+        """Whether every hard limit holds."""
+        return not self.violations and self.p95_e2e_s is not None

@@ -1,0 +1,88 @@
+"""Quality: scored answers and intervals on their mean."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One query of a query set.
+
+    Attributes:
+        text: What is sent as the user's message.
+        query_class: Class it belongs to.
+        reference: The right answer, as the set's scorer reads it.
+    """
+
+    text: str
+    query_class: str
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class QuerySet:
+    """Queries with reference answers: what quality and load are measured with.
+
+    Attributes:
+        name: Unique name.
+        scorer: Name of the scorer in `core.quality.scorers`.
+        max_tokens: Longest answer asked for.
+        queries: In a fixed order; classes interleaved.
+    """
+
+    name: str
+    scorer: str
+    max_tokens: int
+    queries: tuple[Query, ...]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Query classes, sorted."""
+        return tuple(sorted({q.query_class for q in self.queries}))
+
+    def of_class(self, query_class: str) -> tuple[Query, ...]:
+        """Queries of one class, in order."""
+        return tuple(q for q in self.queries if q.query_class == query_class)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One scored answer.
+
+    Attributes:
+        query: Text of the query.
+        query_class: Class the query set says it belongs to.
+        model: Model that answered.
+        score: 0..1; 1 is right.
+        output_tokens: Length of the answer.
+        job_id: Job that measured it.
+    """
+
+    query: str
+    query_class: str
+    model: str
+    score: float
+    output_tokens: int
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class QualityEstimate:
+    """Mean score of a model on a class, with a 95 % Wilson interval.
+
+    Attributes:
+        n: Number of scored answers.
+        mean: Mean score.
+        lower: Lower bound of the interval.
+        upper: Upper bound of the interval.
+        output_tokens_mean: Mean answer length.
+    """
+
+    model: str
+    query_class: str
+    n: int
+    mean: float
+    lower: float
+    upper: float
+    output_tokens_mean: float
+    measured_at: datetime

@@ -1,0 +1,1 @@
+"""Search for plans: decoder, seeds, local search, Bayesian optimisation; only home of torch."""

@@ -1,0 +1,1 @@
+"""Measuring real replicas: load, client, statistics, fits."""

@@ -1,0 +1,1 @@
+"""Devices, model servers, reconciliation, and the gateway."""
