@@ -1,0 +1,172 @@
+"""Use cases of deployments: write the desired plan; the controller makes it so."""
+
+from dataclasses import replace
+from datetime import datetime
+
+from core.domain.deployment import Deployment, DeploymentState, Replica
+from core.domain.ids import new_id
+from core.domain.plan import PlanScore, ServingPlan
+from core.domain.study import Origin, Trial
+from core.errors import Conflict, NotFound
+from core.ports import UnitOfWork, UnitOfWorkFactory
+from core.services.catalog import require_model_that_fits
+
+WANTED = (DeploymentState.ROLLING, DeploymentState.ACTIVE)
+
+
+def deploy(uow: UnitOfWorkFactory, study_id: str, trial_number: int, now: datetime) -> Deployment:
+    """Make a plan of a study the desired one. A second click on the running plan does nothing.
+
+    Raises:
+        NotFound: No such trial, model or device.
+        Conflict: The plan breaks a hard limit.
+    """
+    with uow() as work:
+        trials = work.studies.trials(study_id)
+    trial = next((t for t in trials if t.number == trial_number), None)
+    if trial is None:
+        raise NotFound("There is no such plan in this study.", "Pick one on the Optimise page.")
+    if not trial.score.feasible:
+        raise Conflict(
+            "This plan cannot be deployed: " + "; ".join(trial.score.violations),
+            "Pick a plan on the Pareto front, or relax the limit.",
+        )
+    baseline = next((t for t in trials if t.origin is Origin.BASELINE_LARGE), None)
+    return deploy_plan(
+        uow, trial.plan, now, study_id=study_id, predicted=trial.predicted, baseline=baseline
+    )
+
+
+def deploy_plan(
+    uow: UnitOfWorkFactory,
+    plan: ServingPlan,
+    now: datetime,
+    *,
+    study_id: str | None = None,
+    predicted: PlanScore | None = None,
+    baseline: Trial | None = None,
+) -> Deployment:
+    """Make any plan the desired one; returns the current deployment if it is that plan already.
+
+    Raises:
+        NotFound: A model or its devices are missing.
+        InvalidInput: A model does not fit.
+    """
+    deployment = Deployment(
+        deployment_id=new_id(),
+        plan=plan,
+        study_id=study_id,
+        state=DeploymentState.ROLLING,
+        created_at=now,
+        predicted=predicted,
+        baseline_usd_per_hour=baseline.predicted.cost_usd_per_hour if baseline else None,
+        baseline_note=_placement_in_words(baseline.plan) if baseline else "",
+    )
+    with uow() as work:
+        current = work.deployments.current()
+        if current and current.plan == plan:
+            return current
+        _require_devices(work, plan)
+        _end_unfinished(work, now)
+        work.deployments.add(deployment)
+        work.commit()
+    return deployment
+
+
+def deploy_again(uow: UnitOfWorkFactory, deployment_id: str, now: datetime) -> Deployment:
+    """Go back to an earlier plan.
+
+    Raises:
+        NotFound: There is no such deployment, or its devices are gone.
+    """
+    with uow() as work:
+        old = work.deployments.get(deployment_id)
+        if old is None:
+            raise NotFound("There is no such deployment.", "Reload the page.")
+        current = work.deployments.current()
+        if current and current.plan == old.plan:
+            return current
+        _require_devices(work, old.plan)
+        _end_unfinished(work, now)
+        again = replace(
+            old,
+            deployment_id=new_id(),
+            state=DeploymentState.ROLLING,
+            created_at=now,
+            active_at=None,
+            ended_at=None,
+            message="",
+        )
+        work.deployments.add(again)
+        work.commit()
+    return again
+
+
+def stop(uow: UnitOfWorkFactory, deployment_id: str, now: datetime) -> None:
+    """Stop a deployment; the controller then drains and stops its replicas.
+
+    Raises:
+        Conflict: It does not run.
+    """
+    with uow() as work:
+        message = "Stopped by the operator"
+        if not work.deployments.transition(
+            deployment_id, WANTED, DeploymentState.STOPPED, now, message
+        ):
+            raise Conflict("This deployment does not run.", "Reload the page.")
+        for older in work.deployments.all():
+            work.deployments.transition(
+                older.deployment_id, WANTED, DeploymentState.SUPERSEDED, now
+            )
+        work.commit()
+
+
+def current(uow: UnitOfWorkFactory) -> Deployment | None:
+    """Return the desired deployment: rolling or active; None when nothing is wanted."""
+    with uow() as work:
+        return work.deployments.current()
+
+
+def deployments(uow: UnitOfWorkFactory) -> list[Deployment]:
+    """Return every deployment, newest first."""
+    with uow() as work:
+        return work.deployments.all()
+
+
+def replicas(uow: UnitOfWorkFactory) -> list[Replica]:
+    """Return every replica, newest first, stopped ones included."""
+    with uow() as work:
+        return work.replicas.all()
+
+
+def _require_devices(work: UnitOfWork, plan: ServingPlan) -> None:
+    """Check that every kind of the plan can run on this fleet, before anything is stopped."""
+    needed: dict[str, int] = {}
+    for placed in plan.placement:
+        require_model_that_fits(work, placed.kind.model, placed.kind.sku, placed.kind.tp)
+        needed[placed.kind.sku] = (
+            needed.get(placed.kind.sku, 0) + placed.count * placed.kind.devices
+        )
+    for sku, count in needed.items():
+        usable = sum(d.sku == sku and d.schedulable for d in work.devices.all())
+        if usable < count:
+            raise Conflict(
+                f"The plan needs {count} x {sku}; the fleet has {usable} usable.",
+                "Enable devices on the Inventory page, or pick a smaller plan.",
+            )
+
+
+def _end_unfinished(work: UnitOfWork, now: datetime) -> None:
+    """A plan that was still rolling out gives way; the active one serves until the new one is."""
+    for older in work.deployments.all():
+        work.deployments.transition(
+            older.deployment_id,
+            [DeploymentState.ROLLING],
+            DeploymentState.SUPERSEDED,
+            now,
+            "Replaced before it was ready",
+        )
+
+
+def _placement_in_words(plan: ServingPlan) -> str:
+    return ", ".join(f"{placed.count} x {placed.kind.label}" for placed in plan.placement)
