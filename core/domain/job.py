@@ -12,12 +12,14 @@ class JobKind(StrEnum):
     PROFILE      {"model", "sku", "tp", "concurrencies": [int], "seconds_per_level": float}
     QUALITY      {"model", "sku", "tp", "query_set", "per_class": int}
     CLASSIFIER   {}                       trains the query classifier from all outcomes
+    CHARACTERISE {"name", "mix", "load", "quality_floor"}   see `core.demo.first_plan`
     OPTIMISE     {"study_id"}             runs a study that is already in the database
     """
 
     PROFILE = "profile"
     QUALITY = "quality"
     CLASSIFIER = "classifier"
+    CHARACTERISE = "characterise"
     OPTIMISE = "optimise"
 
 

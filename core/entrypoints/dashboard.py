@@ -1,4 +1,4 @@
-"""Composition root of the dashboard process: a unit-of-work factory and settings, nothing heavy."""
+"""Composition root of the dashboard process: a database and settings, nothing heavy."""
 
 from dataclasses import dataclass
 

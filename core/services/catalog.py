@@ -105,8 +105,8 @@ def require_model_that_fits(work: UnitOfWork, name: str, sku: str, tp: int) -> M
     memory = tp * min(d.memory_total_bytes for d in of_sku)
     if needed > memory:
         raise InvalidInput(
-            f"{name} does not fit: it needs {needed / 2**30:.1f} GiB for its weights and one "
-            f"sequence of {model.max_model_len} tokens, {tp} x {sku} has {memory / 2**30:.1f} GiB.",
+            f"{name} does not fit: its weights and one sequence of {model.max_model_len} tokens "
+            f"need {needed / 2**30:.1f} GiB, {tp} x {sku} has {memory / 2**30:.1f} GiB.",
             "Use more ranks (TP), a larger device type, or a shorter maximum length.",
         )
     return model

@@ -105,6 +105,8 @@ def deploy_again(uow: UnitOfWorkFactory, deployment_id: str, now: datetime) -> D
 def stop(uow: UnitOfWorkFactory, deployment_id: str, now: datetime) -> None:
     """Stop a deployment; the controller then drains and stops its replicas.
 
+    Stopping one that is still rolling out goes back to the plan that is active.
+
     Raises:
         Conflict: It does not run.
     """
@@ -114,10 +116,6 @@ def stop(uow: UnitOfWorkFactory, deployment_id: str, now: datetime) -> None:
             deployment_id, WANTED, DeploymentState.STOPPED, now, message
         ):
             raise Conflict("This deployment does not run.", "Reload the page.")
-        for older in work.deployments.all():
-            work.deployments.transition(
-                older.deployment_id, WANTED, DeploymentState.SUPERSEDED, now
-            )
         work.commit()
 
 

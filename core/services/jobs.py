@@ -49,9 +49,9 @@ def cancel(uow: UnitOfWorkFactory, job_id: str) -> None:
     """
     with uow() as work:
         ended = {"message": "Cancelled before it started", "finished_at": utc_now()}
-        if not work.jobs.transition(job_id, [JobState.QUEUED], JobState.CANCELLED, ended):
-            if not work.jobs.request_cancel(job_id):
-                raise Conflict("This job is over already.", "Reload the page.")
+        waiting = work.jobs.transition(job_id, [JobState.QUEUED], JobState.CANCELLED, ended)
+        if not waiting and not work.jobs.request_cancel(job_id):
+            raise Conflict("This job is over already.", "Reload the page.")
         work.commit()
 
 

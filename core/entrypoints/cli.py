@@ -1,0 +1,124 @@
+"""The `boute` command."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from core.errors import BOuteError
+from core.settings import REPOSITORY, Settings, load_settings
+
+Command = Callable[[argparse.Namespace, Settings], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; errors become one clear line and exit status 1."""
+    parsed = _parser().parse_args(arguments)
+    command: Command = parsed.command
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        return command(parsed, load_settings())
+    except BOuteError as error:
+        print(f"boute: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"       {error.hint}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="boute", description="Joint query routing and GPU placement for fleets of LLMs."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add(commands, "up", _up, "start dashboard, controller and gateway; stop them together")
+    _add(commands, "controller", _controller, "start only the controller")
+    _add(commands, "gateway", _gateway, "start only the OpenAI-compatible gateway")
+    _add(commands, "dashboard", _dashboard, "start only the dashboard")
+    _add(commands, "migrate", _migrate, "bring the database to the newest schema")
+    demo = _add(commands, "demo", _demo, "measure the whole loop on the built-in fleet")
+    demo.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    demo.add_argument("--queries", type=int, default=200, help="fresh queries per plan")
+    demo.add_argument("--seed", type=int, default=7, help="seed of the fresh queries")
+    optimize = _add(commands, "optimize", _optimize, "search for plans; needs a controller")
+    optimize.add_argument("--workload", help="name of a workload; the newest when left out")
+    optimize.add_argument("--floor", type=float, default=0.0, help="least quality, 0..1")
+    optimize.add_argument("--sla", type=float, help="wanted P95 end-to-end latency, seconds")
+    optimize.add_argument("--budget", type=float, help="most allocation cost, $/h")
+    optimize.add_argument("--live", type=int, default=0, help="plans to measure on real replicas")
+    optimize.add_argument("--seed", type=int, default=0)
+    optimize.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    return parser
+
+
+def _add(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    command: Command,
+    text: str,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _up(_: argparse.Namespace, settings: Settings) -> int:
+    from core.entrypoints.up import up
+
+    return up(settings)
+
+
+def _controller(_: argparse.Namespace, settings: Settings) -> int:
+    from core.entrypoints import controller
+
+    return controller.run(settings)
+
+
+def _gateway(_: argparse.Namespace, settings: Settings) -> int:
+    from core.entrypoints import gateway
+
+    return gateway.run(settings)
+
+
+def _dashboard(_: argparse.Namespace, settings: Settings) -> int:
+    app = str(REPOSITORY / "ui" / "app.py")
+    command = [sys.executable, "-m", "streamlit", "run", app]
+    command += ["--server.address", settings.host]
+    command += ["--server.port", str(settings.dashboard_port), "--server.headless", "true"]
+    os.execv(sys.executable, command)
+
+
+def _migrate(_: argparse.Namespace, settings: Settings) -> int:
+    from db.migrate import upgrade
+
+    upgrade(settings.database_url)
+    print("The database has the newest schema.")
+    return 0
+
+
+def _demo(parsed: argparse.Namespace, settings: Settings) -> int:
+    from core.entrypoints.demo import demo
+
+    return demo(settings, as_json=parsed.json, queries=parsed.queries, seed=parsed.seed)
+
+
+def _optimize(parsed: argparse.Namespace, settings: Settings) -> int:
+    from core.domain.study import Limits
+    from core.entrypoints.optimize import optimize
+
+    limits = Limits(
+        quality_floor=parsed.floor,
+        budget_usd_per_hour=parsed.budget,
+        sla_p95_e2e_s=parsed.sla,
+    )
+    return optimize(
+        settings, parsed.workload, limits, parsed.live, parsed.seed, as_json=parsed.json
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
