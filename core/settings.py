@@ -48,6 +48,21 @@ class Settings:
             return f"sqlite:///{self.home / 'workflows.db'}"
         return self.database_url
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that make a child process run by these very settings."""
+        return {
+            "BOUTE_HOME": str(self.home),
+            "BOUTE_DATABASE_URL": self.database_url,
+            "BOUTE_HOST": self.host,
+            "BOUTE_DASHBOARD_PORT": str(self.dashboard_port),
+            "BOUTE_GATEWAY_PORT": str(self.gateway_port),
+            "BOUTE_REPLICA_PORTS_FROM": str(self.replica_ports_from),
+            "BOUTE_REPLICA_START_TIMEOUT_S": str(self.replica_start_timeout_s),
+            "BOUTE_CPU_DEVICES": str(self.cpu_devices or 0),
+            "BOUTE_LOG_PROMPTS": "1" if self.log_prompts else "",
+        }
+
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """Read settings from the environment.
@@ -75,7 +90,7 @@ def _positive(env: Mapping[str, str], name: str, default: float) -> float:
         value = float(env.get(name, default))
     except ValueError:
         value = -1.0
-    if value <= 0:
+    if not value > 0:  # also refuses NaN
         raise InvalidInput(f"{name} must be a positive number, not {env[name]!r}.")
     return value
 

@@ -55,10 +55,9 @@ def _live_evaluator(context: JobContext, facts: PlanningFacts) -> PlanEvaluator:
     from core.routing.classifier import Classifier
 
     with context.uow() as work:
-        query_set = _query_set_for(
-            facts, [work.query_sets.get(n) for n in work.query_sets.names()]
-        )
+        known = [work.query_sets.get(name) for name in work.query_sets.names()]
         newest = work.classifiers.latest()
+    query_set = _query_set_for(facts, known)
     classifier = Classifier.from_bytes(newest[1]) if newest else None
     return LiveEvaluator(context, facts, query_set, scorer(query_set.scorer), classifier)
 

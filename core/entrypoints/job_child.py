@@ -3,8 +3,8 @@
     python -m core.entrypoints.job_child JOB_ID STEP FILE_DESCRIPTOR
 
 The outcome goes to the parent as one JSON object through a pipe's descriptor, because
-libraries write to stdout as they please. The process ends itself when its parent is gone: the step will be
-run again by the next controller, and must not run twice at once.
+libraries write to stdout as they please. The process ends itself when its parent is gone: the
+step will be run again by the next controller, and must not run twice at once.
 """
 
 import json

@@ -97,7 +97,7 @@ class JobRunner:
                 stdin=subprocess.DEVNULL,
                 pass_fds=[write_fd],
                 start_new_session=True,
-                env=_child_environment(self._settings),
+                env={**os.environ, **self._settings.environment},
             )
         os.close(write_fd)
         self._children.add(child)
@@ -180,15 +180,6 @@ def _dbos_config(settings: Settings) -> DBOSConfig:
         enable_otlp=False,
         serializer=DBOSPortableJSONSerializer(),
     )
-
-
-def _child_environment(settings: Settings) -> dict[str, str]:
-    """The parent's environment, with the settings it really runs by."""
-    return {
-        **os.environ,
-        "BOUTE_HOME": str(settings.home),
-        "BOUTE_DATABASE_URL": settings.database_url,
-    }
 
 
 def _end(child: "subprocess.Popen[bytes]") -> None:
