@@ -22,8 +22,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from core.demo.arithmetic import (
     PROMPT_END,
     QUERY_CLASSES,
-    Question,
     QueryClass,
+    Question,
     extract_answer,
     mixed,
     questions,
@@ -176,7 +176,7 @@ def batches(
 def _collate(
     batch: list[Question], tokenizer: PreTrainedTokenizerFast
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    rows = [tokenizer.encode(q.prompt + q.completion) + [tokenizer.eos_token_id] for q in batch]
+    rows = [[*tokenizer.encode(q.prompt + q.completion), tokenizer.eos_token_id] for q in batch]
     shape = (len(rows), max(map(len, rows)))
     ids = torch.full(shape, int(tokenizer.pad_token_id))
     labels = torch.full(shape, IGNORED_LABEL)
@@ -309,9 +309,7 @@ def accuracy(
     return right / count
 
 
-def print_accuracy(
-    model: Any, tokenizer: PreTrainedTokenizerFast, count: int, seed: int
-) -> None:
+def print_accuracy(model: Any, tokenizer: PreTrainedTokenizerFast, count: int, seed: int) -> None:
     """Prints the accuracy of each class.
 
     Args:
