@@ -1,0 +1,70 @@
+"""Optimise: search for plans and pick one on the Pareto front."""
+
+import streamlit as st
+
+from core.domain.study import StudyState
+from ui import components, components_jobs, components_plan, components_studies, queries, state
+from ui.formatting import percent
+
+components_jobs.watch_active_jobs()
+study = components_studies.study_picker()
+with st.expander(
+    "New study", expanded=study is None, icon=":material/add:", key="new_study", on_change="rerun"
+) as form:
+    if form.open or study is None:
+        components_studies.study_form()
+components.outcome("study")
+if study is None:
+    components.empty_state(
+        "No study yet: there are no plans to choose from.",
+        "Start one above. It takes under a minute when nothing is measured live.",
+    )
+    st.stop()
+
+components_studies.study_limits(study)
+components_studies.study_state(study)
+trials = queries.trials(study.study_id)
+if not any(trial.on_front or trial.measured for trial in trials):
+    if study.state == StudyState.DONE:
+        components.empty_state("This study found no plan.", "Relax its limits in a new study.")
+    st.stop()
+
+front = [trial for trial in trials if trial.on_front]
+with st.container(horizontal=True, vertical_alignment="center"):
+    st.markdown(
+        f"{len(front)} plans of {len(trials)} tried are on the Pareto front: no other plan is "
+        "better in cost, latency and quality at once. **Click a point, or select a row.**",
+        width="stretch",
+    )
+    every_plan = st.toggle("Show every plan tried", key="every_plan")
+components_plan.front_picker(study, trials, every_plan)
+
+chosen = queries.trial(study.study_id, state.trial_number())
+if chosen is None:
+    best = components_plan.cheapest_within_sla(trials, study.limits.sla_p95_e2e_s)
+    with st.container(border=True, horizontal=True, vertical_alignment="center"):
+        st.markdown("No plan is chosen yet.", width="stretch")
+        if best:
+            st.button(
+                "Choose the cheapest that meets the wanted latency",
+                key="choose_cheapest",
+                on_click=state.choose_plan,
+                args=(best.number,),
+                help=f"Quality at least {percent(best.score.quality_lower)}",
+            )
+    st.stop()
+
+with st.container(border=True, key="plan_detail"):
+    components_plan.plan_detail(chosen, components_plan.best_model_baseline(trials))
+    with st.container(horizontal=True):
+        if st.button(
+            "Deploy this plan",
+            key="go_deploy",
+            type="primary",
+            icon=":material/rocket_launch:",
+            disabled=not chosen.score.feasible,
+            help="Shows what would change; nothing happens before you confirm",
+        ):
+            st.switch_page(components.PAGES["deploy"][0])
+        if st.button("What if ...", key="go_whatif", icon=":material/tune:"):
+            st.switch_page(components.PAGES["whatif"][0])

@@ -1,0 +1,145 @@
+"""Figures about plans: the Pareto front one clicks on, and how a change moves it."""
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from ui.charts import layout
+
+NEUTRAL = "#8A94A0"
+RUNNING = "#E69F00"
+CHOSEN = "#D55E00"
+LOG_RATIO = 30.0
+"""Latencies that differ by more than this are drawn on a logarithmic axis."""
+PLAN_HOVER = (
+    "<b>Plan %{customdata[0]}</b> · %{customdata[1]}<br>%{x:$.4f} per hour<br>"
+    "P95 %{y:.2f} s (%{customdata[2]})<br>quality %{customdata[3]:.1%}, "
+    "at least %{customdata[4]:.1%}<extra></extra>"
+)
+HOVER_COLUMNS = ["number", "origin", "provenance", "quality", "quality_lower"]
+
+
+def pareto(
+    trials: pd.DataFrame,
+    chosen: int | None = None,
+    sla_s: float | None = None,
+    budget_usd_per_hour: float | None = None,
+) -> go.Figure:
+    """Draw cost against P95 latency with quality as colour; every point is a plan to click on.
+
+    Args:
+        trials: One row per trial, as `ui.tables.trials_frame` makes it.
+        chosen: Number of the plan to ring.
+        sla_s: Wanted P95 latency, drawn as a line.
+        budget_usd_per_hour: Most cost, drawn as a line.
+    """
+    drawable = trials[trials["p95_s"].notna()]
+    plain = ~drawable["on_front"] & ~drawable["baseline"]
+    figure = go.Figure()
+    _plans(figure, drawable[plain], "Other plans", {"color": NEUTRAL, "size": 6, "opacity": 0.45})
+    baselines = drawable[drawable["baseline"]]
+    look = {"symbol": "square-open", "color": NEUTRAL, "size": 15, "line": {"width": 2.5}}
+    _plans(figure, baselines, "Baselines", look, labels=list(baselines["short_origin"]))
+    front = drawable[drawable["on_front"]]
+    look = {"color": front["quality"], "coloraxis": "coloraxis", "size": 14}
+    _plans(figure, front, "Pareto front", {**look, "line": {"width": 1, "color": NEUTRAL}})
+    look = {"symbol": "star-open", "color": RUNNING, "size": 22, "line": {"width": 2.5}}
+    _plans(figure, drawable[drawable["running"]], "Running now", look)
+    look = {"symbol": "circle-open", "color": CHOSEN, "size": 26, "line": {"width": 3}}
+    _plans(figure, drawable[drawable["number"] == chosen], "Chosen", look)
+    _limits(figure, sla_s, budget_usd_per_hour)
+    return _axes(figure, drawable["p95_s"])
+
+
+def whatif_fronts(plans: pd.DataFrame, chosen: int | None = None) -> go.Figure:
+    """Draw a front before and after a change, joined plan by plan.
+
+    Args:
+        plans: Columns `number`, `cost_before`, `p95_before`, `cost_after`, `p95_after`,
+            `feasible_after`; latencies in seconds.
+        chosen: Number of the plan to ring.
+    """
+    figure = go.Figure()
+    for row in plans.dropna(subset=["p95_before", "p95_after"]).itertuples():
+        figure.add_scatter(
+            x=[row.cost_before, row.cost_after],
+            y=[row.p95_before, row.p95_after],
+            mode="lines",
+            line={"color": NEUTRAL, "width": 1, "dash": "dot"},
+            hoverinfo="skip",
+            showlegend=False,
+        )
+    kept, broken = plans[plans["feasible_after"]], plans[~plans["feasible_after"]]
+    _moved(figure, plans, "before", "As optimised", {"symbol": "circle-open", "color": NEUTRAL})
+    _moved(figure, kept, "after", "After the change", {"size": 13})
+    _moved(figure, broken, "after", "No longer feasible", {"symbol": "x", "color": CHOSEN})
+    ring = {"symbol": "circle-open", "color": RUNNING, "size": 26, "line": {"width": 3}}
+    _moved(figure, plans[plans["number"] == chosen], "after", "Chosen", ring)
+    return _axes(figure, pd.concat([plans["p95_before"], plans["p95_after"]]).dropna())
+
+
+def _plans(
+    figure: go.Figure,
+    rows: pd.DataFrame,
+    name: str,
+    marker: dict[str, object],
+    labels: list[str] | None = None,
+) -> None:
+    if rows.empty:
+        return
+    figure.add_scatter(
+        x=rows["cost"],
+        y=rows["p95_s"],
+        mode="markers+text" if labels else "markers",
+        text=labels,
+        textposition="bottom center",
+        name=name,
+        marker=marker,
+        customdata=rows[HOVER_COLUMNS],
+        hovertemplate=PLAN_HOVER,
+        # A click selects; without this the plans that were not clicked fade away.
+        unselected={"marker": {"opacity": marker.get("opacity", 1.0)}},
+    )
+
+
+def _moved(
+    figure: go.Figure, rows: pd.DataFrame, when: str, name: str, marker: dict[str, object]
+) -> None:
+    drawable = rows.dropna(subset=[f"p95_{when}"])
+    if drawable.empty:
+        return
+    figure.add_scatter(
+        x=drawable[f"cost_{when}"],
+        y=drawable[f"p95_{when}"],
+        mode="markers",
+        name=name,
+        marker={"size": 11, **marker},
+        customdata=drawable[["number"]],
+        hovertemplate="Plan %{customdata[0]}<br>%{x:$.4f} per hour<br>P95 %{y:.2f} s"
+        "<extra>%{fullData.name}</extra>",
+    )
+
+
+def _limits(figure: go.Figure, sla_s: float | None, budget: float | None) -> None:
+    line = {"dash": "dash", "width": 1.5, "color": NEUTRAL}
+    if sla_s is not None:
+        text = f"wanted P95 {sla_s:g} s"
+        figure.add_hline(sla_s, line=line, annotation_text=text, annotation_position="top right")
+    if budget is not None:
+        text = f"budget {budget:g} $/h"
+        figure.add_vline(budget, line=line, annotation_text=text, annotation_position="top left")
+
+
+def _axes(figure: go.Figure, latencies_s: pd.Series) -> go.Figure:
+    wide = bool(len(latencies_s) and latencies_s.max() > LOG_RATIO * latencies_s.min() > 0)
+    figure.update_xaxes(title="Cost ($ per hour)", tickprefix="$", rangemode="tozero")
+    figure.update_yaxes(
+        title="P95 end-to-end latency (s)",
+        type="log" if wide else "linear",
+        rangemode="normal" if wide else "tozero",
+    )
+    figure.update_layout(
+        coloraxis={"colorbar": {"title": "Quality", "tickformat": ".0%", "thickness": 12}},
+        clickmode="event+select",
+        dragmode=False,
+    )
+    return layout(figure, 460)

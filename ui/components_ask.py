@@ -1,0 +1,47 @@
+"""The box that asks the gateway a question and shows which decision it took."""
+
+import streamlit as st
+
+from core.errors import BOuteError
+from ui import components, queries
+from ui.context import gateway_url
+from ui.formatting import markdown, milliseconds
+from ui.gateway_client import GatewayAnswer, ask
+
+LAST = "last_answer"
+EXAMPLE = "What is 3 + 4?"
+
+
+def ask_box() -> None:
+    """Ask through the gateway, as an application would, and show answer and decision."""
+    with st.form("ask_form", border=True):
+        question = st.text_input(
+            "Question", EXAMPLE, key="ask_text", help="Sent with model set to auto"
+        )
+        sent = st.form_submit_button("Ask the gateway", key="ask_send", icon=":material/send:")
+    if sent and question.strip():
+        with st.spinner("Waiting for the answer"):
+            _ask(question.strip())
+    answer: GatewayAnswer | BOuteError | None = st.session_state.get(LAST)
+    if isinstance(answer, BOuteError):
+        components.show_error(answer)
+    elif answer:
+        _show(answer)
+
+
+def _ask(question: str) -> None:
+    try:
+        st.session_state[LAST] = ask(gateway_url(), question)
+    except BOuteError as error:
+        st.session_state[LAST] = error
+    queries.refresh()
+
+
+def _show(answer: GatewayAnswer) -> None:
+    with st.container(border=True, key="ask_answer"):
+        st.caption(markdown(answer.question))
+        st.text(answer.text)
+        with st.container(horizontal=True, gap="xsmall"):
+            for name, value in answer.decision.items():
+                st.badge(markdown(f"{name.replace('-', ' ')}: {value}"), color="blue")
+            st.badge(f"took {milliseconds(answer.e2e_ms)}", color="gray")

@@ -1,0 +1,196 @@
+"""Every read of the dashboard, cached for a moment; `refresh` forgets all after a write."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import streamlit as st
+
+from core.domain.catalog import ModelSpec
+from core.domain.deployment import Deployment, Replica
+from core.domain.fleet import Device, Price
+from core.domain.ids import utc_now
+from core.domain.job import Job
+from core.domain.profile import Profile
+from core.domain.quality import QualityEstimate, QuerySet
+from core.domain.study import Study, Trial
+from core.domain.traffic import RequestRecord
+from core.domain.workload import Workload
+from core.errors import NotFound
+from core.reporting import costs
+from core.services import (
+    catalog,
+    deployments,
+    inventory,
+    jobs,
+    profiles,
+    quality,
+    studies,
+    workloads,
+)
+from ui.context import uow
+
+TTL_S = 2
+
+
+def refresh() -> None:
+    """Forget every cached read; called after each write of this dashboard."""
+    st.cache_data.clear()
+
+
+@st.cache_data(ttl=TTL_S, show_spinner=False)
+def devices() -> list[Device]:
+    """Devices by node and index."""
+    return inventory.devices(uow())
+
+
+@st.cache_data(ttl=TTL_S, show_spinner=False)
+def prices() -> list[Price]:
+    """Every price, newest first."""
+    return inventory.price_history(uow())[::-1]
+
+
+@st.cache_data(ttl=TTL_S, show_spinner=False)
+def current_prices() -> dict[str, float]:
+    """Price in force per SKU, $ per device-hour."""
+    return inventory.current_prices(uow(), utc_now())
+
+
+@st.cache_data(ttl=TTL_S, show_spinner=False)
+def models() -> list[ModelSpec]:
+    """Registered models by name."""
+    return catalog.models(uow())
+
+
+@st.cache_data(ttl=TTL_S, show_spinner=False)
+def profile_history() -> list[Profile]:
+    """Every profile, newest first."""
+    return profiles.profiles(uow())
+
+
+@st.cache_data(ttl=TTL_S, show_spinner=False)
+def latest_profiles() -> list[Profile]:
+    """The newest profile per replica kind."""
+    return profiles.latest_profiles(uow())
+
+
+@st.cache_data(ttl=TTL_S, show_spinner=False)
+def query_sets() -> list[str]:
+    """Names of the query sets."""
+    return quality.query_sets(uow())
+
+
+@st.cache_data(ttl=TTL_S, show_spinner=False, max_entries=20)
+def query_set(name: str) -> QuerySet:
+    """One query set."""
+    return quality.query_set(uow(), name)
+
+
+@st.cache_data(ttl=TTL_S, show_spinner=False)
+def estimates() -> list[QualityEstimate]:
+    """Quality per (model, query class)."""
+    return quality.estimates(uow())
+
+
+@st.cache_data(ttl=TTL_S, show_spinner=False)
+def classifier_facts() -> dict[str, Any] | None:
+    """What is known of the newest query classifier."""
+    return quality.classifier_facts(uow())
+
+
+@st.cache_data(ttl=TTL_S, show_spinner=False)
+def all_workloads() -> list[Workload]:
+    """Workloads, newest first."""
+    return workloads.workloads(uow())
+
+
+@st.cache_data(ttl=TTL_S, show_spinner=False)
+def all_studies() -> list[Study]:
+    """Studies, newest first."""
+    return studies.studies(uow())
+
+
+@st.cache_data(ttl=TTL_S, show_spinner=False, max_entries=50)
+def trials(study_id: str) -> list[Trial]:
+    """Trials of one study by number."""
+    return studies.trials(uow(), study_id)
+
+
+def study(study_id: str | None) -> Study | None:
+    """One study; None when it is unknown, such as one named by an old link."""
+    return next((s for s in all_studies() if s.study_id == study_id), None)
+
+
+def trial(study_id: str | None, number: int | None) -> Trial | None:
+    """One trial; None when it is unknown."""
+    if study_id is None or number is None or study(study_id) is None:
+        return None
+    return next((t for t in trials(study_id) if t.number == number), None)
+
+
+@st.cache_data(ttl=TTL_S, show_spinner=False)
+def current_deployment() -> Deployment | None:
+    """The plan that is wanted now: rolling out or active."""
+    return deployments.current(uow())
+
+
+@st.cache_data(ttl=TTL_S, show_spinner=False)
+def all_deployments() -> list[Deployment]:
+    """Deployments, newest first."""
+    return deployments.deployments(uow())
+
+
+@st.cache_data(ttl=TTL_S, show_spinner=False)
+def replicas() -> list[Replica]:
+    """Replicas, newest first, stopped ones included."""
+    return deployments.replicas(uow())
+
+
+@st.cache_data(ttl=TTL_S, show_spinner=False)
+def all_jobs() -> list[Job]:
+    """The newest jobs."""
+    return jobs.jobs(uow())
+
+
+def active_jobs() -> list[Job]:
+    """Queued and running jobs, oldest first."""
+    return [job for job in reversed(all_jobs()) if job.active]
+
+
+def job(job_id: str) -> Job | None:
+    """One job; None when it is unknown."""
+    try:
+        return jobs.get(uow(), job_id)
+    except NotFound:
+        return None
+
+
+@st.cache_data(ttl=TTL_S, show_spinner=False, max_entries=10)
+def requests_since(hours: float) -> list[RequestRecord]:
+    """Request records of the last hours, oldest first."""
+    now = utc_now()
+    return requests_between(now - timedelta(hours=hours), now + timedelta(seconds=1))
+
+
+def requests_between(start: datetime, end: datetime) -> list[RequestRecord]:
+    """Request records of a window, oldest first."""
+    with uow()() as work:
+        return work.requests.between(start, end)
+
+
+@st.cache_data(ttl=TTL_S, show_spinner=False, max_entries=5)
+def latest_requests(limit: int = 50) -> list[RequestRecord]:
+    """The newest request records."""
+    with uow()() as work:
+        return work.requests.latest(limit)
+
+
+@st.cache_data(ttl=10, show_spinner=False)
+def cost_report() -> costs.CostReport:
+    """What was spent so far."""
+    return costs.cost_report(uow(), utc_now())
+
+
+def skus(known: Sequence[Device]) -> list[str]:
+    """Device types of the fleet, sorted."""
+    return sorted({device.sku for device in known})
