@@ -378,6 +378,9 @@ class Launcher(Protocol):
     def healthy(self, replica: Replica) -> bool:
         """Whether its HTTP health endpoint answers."""
 
+    def requests_in_flight(self, replica: Replica) -> int | None:
+        """Requests it runs or queues now; None when it does not say."""
+
     def stop(self, replica: Replica) -> None:
         """End the whole process group: ask, wait, kill; return when it is gone."""
 

@@ -1,0 +1,144 @@
+"""Giving devices to pending replicas and starting their servers."""
+
+import logging
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from datetime import datetime
+
+import psutil
+
+from core.domain.deployment import SERVING, Replica, ReplicaState
+from core.domain.fleet import Device
+from core.errors import BOuteError, EngineFailed
+from core.ports import GpuProbe, Launcher, UnitOfWorkFactory
+from core.serving import ledger, plan_changes
+from core.serving.ports_pool import free_port
+from core.serving.rows import move
+from core.settings import Settings
+
+log = logging.getLogger(__name__)
+
+# What may go wrong with one replica without touching the others.
+SURVIVABLE = (BOuteError, OSError, psutil.Error)
+
+PENDING = ReplicaState.PENDING
+STARTING = ReplicaState.STARTING
+
+
+class Placement:
+    """Starts pending replicas on devices that the ledger says are free."""
+
+    def __init__(
+        self,
+        uow: UnitOfWorkFactory,
+        launcher: Launcher,
+        probe: GpuProbe,
+        settings: Settings,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._uow = uow
+        self._launcher = launcher
+        self._probe = probe
+        self._settings = settings
+        self._clock = clock
+        self._blocked = False
+
+    @property
+    def blocked(self) -> bool:
+        """Whether a replica waits for devices that others hold."""
+        return self._blocked
+
+    def usable(self, known: Collection[Device]) -> list[Device]:
+        """Return the known devices that may be used and that this host has right now."""
+        here = {d.device_id: d for d in self._probe.devices()}
+        fresh = [
+            replace(here[d.device_id], enabled=d.enabled) for d in known if d.device_id in here
+        ]
+        return [d for d in fresh if d.schedulable]
+
+    def start_pending(self, on_failure: Callable[[Replica, str], None]) -> None:
+        """Place and start what is pending and due: serving replicas first, then the oldest.
+
+        Args:
+            on_failure: Told about a replica that could not be started, and why.
+        """
+        self._blocked = False
+        with self._uow() as work:
+            replicas = work.replicas.unfinished()
+            known = work.devices.all()
+        due = self._due(replicas)
+        usable = self.usable(known) if due else []
+        reserved: set[str] = set()
+        for replica in due:
+            try:
+                placed = replica.kind.sku not in reserved and self._place(replica, usable)
+                if not placed and ledger.choose(replica.kind, usable):
+                    # Nobody behind it may take the devices that become free for it.
+                    reserved.add(replica.kind.sku)
+                    self._blocked = True
+            except SURVIVABLE as error:
+                log.exception("replica %s did not start", replica.replica_id)
+                on_failure(replica, str(error))
+
+    def _due(self, replicas: Collection[Replica]) -> list[Replica]:
+        now = self._clock()
+        pending = [r for r in replicas if r.state is PENDING and r.wanted]
+        due = [r for r in pending if plan_changes.may_start_at(r) <= now]
+        return sorted(due, key=lambda r: (r.owner != SERVING, r.created_at))
+
+    def _place(self, replica: Replica, usable: list[Device]) -> bool:
+        """Start one replica if its devices are free; else write what it waits for."""
+        with self._uow() as work:
+            live = [r for r in work.replicas.unfinished() if r.live]
+            model = work.models.get(replica.kind.model)
+        if model is None:
+            raise EngineFailed(f"There is no model {replica.kind.model!r}.", "Register it again.")
+        held = ledger.held_devices(live)
+        spot = ledger.choose(replica.kind, [d for d in usable if d.device_id not in held])
+        if spot is None:
+            self._wait(replica, ledger.waiting_text(replica.kind, usable, held))
+            return False
+        used = self._probe.used_memory_bytes([d.device_id for d in spot])
+        text = ledger.foreign_use_text(replica.kind, model, spot, used)
+        if text:
+            self._wait(replica, text)
+            return False
+        claim = self._claim(replica, spot, live)
+        if claim is not None:
+            seen = [replace(d, memory_used_bytes=used[d.device_id]) for d in spot]
+            process = self._launcher.start(claim, model, seen)
+            facts = {
+                "pid": process.pid,
+                "process_started_at": process.process_started_at,
+                "log_path": process.log_path,
+            }
+            move(self._uow, claim, [STARTING], STARTING, **facts)
+        return True
+
+    def _claim(
+        self, replica: Replica, spot: Collection[Device], live: Collection[Replica]
+    ) -> Replica | None:
+        """Write devices and port before the process exists; None if the row has moved on.
+
+        So no crash leaves a server that no row knows; its process id follows when it runs.
+        """
+        ports = {r.port for r in live if r.port is not None}
+        claim = replace(
+            replica,
+            state=STARTING,
+            device_ids=tuple(d.device_id for d in spot),
+            port=free_port(replica.host, self._settings.replica_ports_from, ports),
+            started_at=self._clock(),
+            message="",
+        )
+        written = {
+            "device_ids": claim.device_ids,
+            "port": claim.port,
+            "started_at": claim.started_at,
+            "message": claim.message,
+        }
+        return claim if move(self._uow, replica, [PENDING], STARTING, **written) else None
+
+    def _wait(self, replica: Replica, text: str) -> None:
+        if text != replica.message:
+            move(self._uow, replica, [PENDING], PENDING, message=text)
