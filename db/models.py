@@ -1,0 +1,290 @@
+"""Tables. Column names are the field names of `core.domain`; structured parts are JSON."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    LargeBinary,
+    MetaData,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware UTC timestamps on every database; SQLite forgets the zone, so it is put back."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse naive timestamps and store UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("naive timestamp")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return an aware timestamp."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """Base of all tables."""
+
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map = {  # noqa: RUF012  (SQLAlchemy reads it from the class)
+        datetime: UtcDateTime,
+        dict[str, Any]: JSON(none_as_null=True),
+        list[Any]: JSON(none_as_null=True),
+    }
+
+
+class DeviceRow(Base):
+    """Devices as last seen."""
+
+    __tablename__ = "devices"
+    device_id: Mapped[str] = mapped_column(primary_key=True)
+    node: Mapped[str]
+    index: Mapped[int]
+    sku: Mapped[str]
+    kind: Mapped[str]
+    memory_total_bytes: Mapped[int] = mapped_column(BigInteger)
+    memory_used_bytes: Mapped[int] = mapped_column(BigInteger)
+    utilisation: Mapped[float | None]
+    power_w: Mapped[float | None]
+    seen_at: Mapped[datetime]
+    note: Mapped[str]
+    enabled: Mapped[bool]
+
+
+class PriceRow(Base):
+    """Prices with their history."""
+
+    __tablename__ = "prices"
+    __table_args__ = (CheckConstraint("usd_per_hour > 0", name="positive"),)
+    price_id: Mapped[int] = mapped_column(primary_key=True)
+    sku: Mapped[str] = mapped_column(index=True)
+    usd_per_hour: Mapped[float]
+    valid_from: Mapped[datetime]
+
+
+class ModelRow(Base):
+    """Models an operator may serve."""
+
+    __tablename__ = "models"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    path: Mapped[str]
+    weight_bytes: Mapped[int] = mapped_column(BigInteger)
+    kv_bytes_per_token: Mapped[int] = mapped_column(BigInteger)
+    max_model_len: Mapped[int]
+    max_num_seqs: Mapped[int]
+    added_at: Mapped[datetime]
+    trust_remote_code: Mapped[bool]
+
+
+class ProfileRow(Base):
+    """Profiles; levels are JSON."""
+
+    __tablename__ = "profiles"
+    profile_id: Mapped[str] = mapped_column(primary_key=True)
+    model: Mapped[str]
+    sku: Mapped[str]
+    tp: Mapped[int]
+    pp: Mapped[int]
+    provenance: Mapped[str]
+    measured_at: Mapped[datetime]
+    engine: Mapped[str]
+    host: Mapped[str]
+    startup_s: Mapped[float]
+    levels: Mapped[list[Any]]
+
+
+class WorkloadRow(Base):
+    """Workloads; classes are JSON."""
+
+    __tablename__ = "workloads"
+    workload_id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    classes: Mapped[list[Any]]
+    provenance: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class QuerySetRow(Base):
+    """Query sets; queries are JSON."""
+
+    __tablename__ = "query_sets"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    scorer: Mapped[str]
+    max_tokens: Mapped[int]
+    queries: Mapped[list[Any]]
+
+
+class OutcomeRow(Base):
+    """Scored answers."""
+
+    __tablename__ = "outcomes"
+    outcome_id: Mapped[int] = mapped_column(primary_key=True)
+    query: Mapped[str]
+    query_class: Mapped[str]
+    model: Mapped[str]
+    score: Mapped[float]
+    output_tokens: Mapped[int]
+    job_id: Mapped[str] = mapped_column(index=True)
+
+
+class QualityEstimateRow(Base):
+    """Newest estimate per model and class."""
+
+    __tablename__ = "quality_estimates"
+    model: Mapped[str] = mapped_column(primary_key=True)
+    query_class: Mapped[str] = mapped_column(primary_key=True)
+    n: Mapped[int]
+    mean: Mapped[float]
+    lower: Mapped[float]
+    upper: Mapped[float]
+    output_tokens_mean: Mapped[float]
+    measured_at: Mapped[datetime]
+
+
+class ClassifierRow(Base):
+    """Classifiers as safetensors bytes."""
+
+    __tablename__ = "classifiers"
+    version: Mapped[int] = mapped_column(primary_key=True)
+    content: Mapped[bytes] = mapped_column(LargeBinary)
+    facts: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+class StudyRow(Base):
+    """Studies; limits and the reference point are JSON."""
+
+    __tablename__ = "studies"
+    study_id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    workload_id: Mapped[str]
+    limits: Mapped[dict[str, Any]]
+    live_evaluations: Mapped[int]
+    seed: Mapped[int]
+    state: Mapped[str]
+    created_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    message: Mapped[str]
+    reference: Mapped[list[Any] | None]
+
+
+class TrialRow(Base):
+    """Trials of a study; plans and scores are JSON."""
+
+    __tablename__ = "trials"
+    study_id: Mapped[str] = mapped_column(ForeignKey("studies.study_id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    plan: Mapped[dict[str, Any]]
+    origin: Mapped[str]
+    predicted: Mapped[dict[str, Any]]
+    measured: Mapped[dict[str, Any] | None]
+    on_front: Mapped[bool]
+
+
+class DeploymentRow(Base):
+    """Deployments; the plan and its score are JSON."""
+
+    __tablename__ = "deployments"
+    deployment_id: Mapped[str] = mapped_column(primary_key=True)
+    plan: Mapped[dict[str, Any]]
+    study_id: Mapped[str | None]
+    state: Mapped[str] = mapped_column(index=True)
+    created_at: Mapped[datetime]
+    predicted: Mapped[dict[str, Any] | None]
+    baseline_usd_per_hour: Mapped[float | None]
+    baseline_note: Mapped[str]
+    active_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    message: Mapped[str]
+
+
+class ReplicaRow(Base):
+    """Replicas, wanted and observed; also the meter, so rows stay."""
+
+    __tablename__ = "replicas"
+    replica_id: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str] = mapped_column(index=True)
+    kind: Mapped[dict[str, Any]]
+    wanted: Mapped[bool]
+    state: Mapped[str] = mapped_column(index=True)
+    created_at: Mapped[datetime]
+    device_ids: Mapped[list[Any]]
+    host: Mapped[str]
+    port: Mapped[int | None]
+    pid: Mapped[int | None]
+    process_started_at: Mapped[float | None]
+    log_path: Mapped[str]
+    started_at: Mapped[datetime | None]
+    ready_at: Mapped[datetime | None]
+    stopped_at: Mapped[datetime | None]
+    restarts: Mapped[int]
+    memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    engine: Mapped[str]
+    message: Mapped[str]
+
+
+class JobRow(Base):
+    """Jobs; parameters and results are JSON."""
+
+    __tablename__ = "jobs"
+    # Jobs enqueued by one click share a timestamp; this keeps them in order.
+    sequence: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(unique=True)
+    kind: Mapped[str]
+    title: Mapped[str]
+    params: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(index=True)
+    created_at: Mapped[datetime]
+    group_id: Mapped[str | None]
+    progress: Mapped[float]
+    message: Mapped[str]
+    hint: Mapped[str]
+    result: Mapped[dict[str, Any]]
+    cancel_requested: Mapped[bool]
+    started_at: Mapped[datetime | None]
+    heartbeat_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class RequestRow(Base):
+    """Requests through the gateway."""
+
+    __tablename__ = "requests"
+    request_id: Mapped[str] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(index=True)
+    requested_model: Mapped[str]
+    query_class: Mapped[str]
+    model: Mapped[str]
+    replica_id: Mapped[str]
+    plan_id: Mapped[str]
+    status: Mapped[int]
+    ttft_ms: Mapped[float | None]
+    e2e_ms: Mapped[float]
+    input_tokens: Mapped[int | None]
+    output_tokens: Mapped[int | None]
+    streamed: Mapped[bool]
+    prompt: Mapped[str | None]

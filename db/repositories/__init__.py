@@ -1,0 +1,1 @@
+"""Repositories: the Protocols of `core.ports` over SQLAlchemy."""

@@ -1,0 +1,88 @@
+"""What every repository shares: one session, one mapper."""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import ColumnElement, CursorResult, Executable, Select, select, update
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.orm import Session
+
+from db.mapping import Mapper
+from db.models import Base
+
+Record = TypeVar("Record")
+Row = TypeVar("Row", bound=Base)
+
+
+class Table(Generic[Record, Row]):
+    """Reads and writes one table as records."""
+
+    def __init__(self, session: Session, mapper: Mapper[Record, Row]) -> None:
+        self._session = session
+        self._mapper = mapper
+        self.row = mapper.row
+
+    def query(self) -> Select[Any]:
+        """Start a select over the table."""
+        return select(self.row)
+
+    def many(self, statement: Select[Any]) -> list[Record]:
+        """Run a select and return records."""
+        # populate_existing: another process may have changed a row that this session has seen.
+        rows = self._session.scalars(statement.execution_options(populate_existing=True))
+        return [self._mapper.to_record(row) for row in rows]
+
+    def one(self, statement: Select[Any]) -> Record | None:
+        """Run a select and return its first record."""
+        found = self.many(statement.limit(1))
+        return found[0] if found else None
+
+    def insert(self, records: Sequence[Record]) -> None:
+        """Append records."""
+        if records:
+            values = [self._mapper.to_columns(record) for record in records]
+            self._session.execute(self._insert(), values)
+
+    def insert_new(self, records: Sequence[Record]) -> None:
+        """Append records whose key is not there yet."""
+        if records:
+            values = [self._mapper.to_columns(record) for record in records]
+            self._session.execute(self._insert().on_conflict_do_nothing(), values)
+
+    def upsert(self, records: Sequence[Record], keep: Sequence[str] = ()) -> None:
+        """Insert or replace by primary key; columns in `keep` stay as they were."""
+        if not records:
+            return
+        keys = [column.name for column in self.row.__table__.primary_key]
+        statement = self._insert()
+        values = [self._mapper.to_columns(record) for record in records]
+        changes = {
+            name: statement.excluded[name]
+            for name in values[0]
+            if name not in keys and name not in keep
+        }
+        self._session.execute(
+            statement.on_conflict_do_update(index_elements=keys, set_=changes), values
+        )
+
+    def change(self, where: Sequence[ColumnElement[bool]], values: Mapping[str, Any]) -> bool:
+        """Change what matches in one conditional update; whether anything did."""
+        statement = update(self.row).where(*where).values(**self._mapper.columns(values))
+        return changed(self._session, statement)
+
+    def _insert(self) -> Any:
+        sqlite = self._session.get_bind().dialect.name == "sqlite"
+        return (sqlite_insert if sqlite else postgresql_insert)(self.row)
+
+
+def changed(session: Session, statement: Executable) -> bool:
+    """Run an update or delete and tell whether it touched a row."""
+    result = session.execute(statement, execution_options={"synchronize_session": False})
+    return isinstance(result, CursorResult) and result.rowcount > 0
+
+
+def values_of(states: Sequence[StrEnum]) -> list[str]:
+    """Return enum members as they are stored."""
+    return [state.value for state in states]

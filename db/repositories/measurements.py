@@ -1,0 +1,156 @@
+"""Profiles, workloads, query sets, outcomes, classifiers."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, func, insert, select
+from sqlalchemy.orm import Session
+
+from core.domain.profile import Profile
+from core.domain.quality import Outcome, QualityEstimate, QuerySet
+from core.domain.workload import Workload
+from db.mapping import Mapper
+from db.models import (
+    ClassifierRow,
+    OutcomeRow,
+    ProfileRow,
+    QualityEstimateRow,
+    QuerySetRow,
+    WorkloadRow,
+)
+from db.repositories.base import Table
+
+PROFILES = Mapper(Profile, ProfileRow, "levels")
+WORKLOADS = Mapper(Workload, WorkloadRow, "classes")
+QUERY_SETS = Mapper(QuerySet, QuerySetRow, "queries")
+OUTCOMES = Mapper(Outcome, OutcomeRow)
+ESTIMATES = Mapper(QualityEstimate, QualityEstimateRow)
+
+
+class SqlProfiles:
+    """`ProfileRepository` in SQL."""
+
+    def __init__(self, session: Session) -> None:
+        self._table = Table(session, PROFILES)
+
+    def save(self, profile: Profile) -> None:
+        """Insert or replace."""
+        self._table.upsert([profile])
+
+    def get(self, profile_id: str) -> Profile | None:
+        """Return one profile."""
+        return self._table.one(self._table.query().where(ProfileRow.profile_id == profile_id))
+
+    def all(self) -> list[Profile]:
+        """Return every profile, newest first."""
+        order = (ProfileRow.measured_at.desc(), ProfileRow.profile_id)
+        return self._table.many(self._table.query().order_by(*order))
+
+    def latest(self) -> list[Profile]:
+        """Return the newest profile that has levels, per (model, SKU, TP, PP)."""
+        newest: dict[tuple[str, str, int, int], Profile] = {}
+        for profile in self.all():
+            if profile.levels:
+                newest.setdefault((profile.model, profile.sku, profile.tp, profile.pp), profile)
+        return [newest[key] for key in sorted(newest)]
+
+
+class SqlWorkloads:
+    """`WorkloadRepository` in SQL."""
+
+    def __init__(self, session: Session) -> None:
+        self._table = Table(session, WORKLOADS)
+
+    def save(self, workload: Workload) -> None:
+        """Insert or replace."""
+        self._table.upsert([workload])
+
+    def get(self, workload_id: str) -> Workload | None:
+        """Return one workload."""
+        return self._table.one(self._table.query().where(WorkloadRow.workload_id == workload_id))
+
+    def all(self) -> list[Workload]:
+        """Return every workload, newest first."""
+        order = (WorkloadRow.created_at.desc(), WorkloadRow.workload_id)
+        return self._table.many(self._table.query().order_by(*order))
+
+
+class SqlQuerySets:
+    """`QuerySetRepository` in SQL."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._table = Table(session, QUERY_SETS)
+
+    def save(self, query_set: QuerySet) -> None:
+        """Insert or replace."""
+        self._table.upsert([query_set])
+
+    def get(self, name: str) -> QuerySet | None:
+        """Return one query set."""
+        return self._table.one(self._table.query().where(QuerySetRow.name == name))
+
+    def names(self) -> list[str]:
+        """Return every name, sorted."""
+        return list(self._session.scalars(select(QuerySetRow.name).order_by(QuerySetRow.name)))
+
+
+class SqlOutcomes:
+    """`OutcomeRepository` in SQL."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._outcomes = Table(session, OUTCOMES)
+        self._estimates = Table(session, ESTIMATES)
+
+    def add(self, outcomes: Sequence[Outcome]) -> None:
+        """Append outcomes."""
+        self._outcomes.insert(outcomes)
+
+    def remove_job(self, job_id: str, query_class: str) -> None:
+        """Drop what a step of a job had stored."""
+        of_step = (OutcomeRow.job_id == job_id, OutcomeRow.query_class == query_class)
+        self._session.execute(delete(OutcomeRow).where(*of_step))
+
+    def all(self) -> list[Outcome]:
+        """Return every outcome in the order it was stored."""
+        return self._outcomes.many(self._outcomes.query().order_by(OutcomeRow.outcome_id))
+
+    def by_job(self, job_id: str) -> list[Outcome]:
+        """Return the outcomes of one job."""
+        of_job = self._outcomes.query().where(OutcomeRow.job_id == job_id)
+        return self._outcomes.many(of_job.order_by(OutcomeRow.outcome_id))
+
+    def save_estimate(self, estimate: QualityEstimate) -> None:
+        """Insert or replace."""
+        self._estimates.upsert([estimate])
+
+    def estimates(self) -> list[QualityEstimate]:
+        """Return every estimate by model and class."""
+        order = (QualityEstimateRow.model, QualityEstimateRow.query_class)
+        return self._estimates.many(self._estimates.query().order_by(*order))
+
+
+class SqlClassifiers:
+    """`ClassifierRepository` in SQL."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def add(self, content: bytes, facts: Mapping[str, Any], created_at: datetime) -> int:
+        """Store a classifier and return its version."""
+        version = (self.latest_version() or 0) + 1
+        values = {"version": version, "content": content, "facts": dict(facts)}
+        self._session.execute(insert(ClassifierRow).values(**values, created_at=created_at))
+        return version
+
+    def latest(self) -> tuple[int, bytes, dict[str, Any]] | None:
+        """Return version, content and facts of the newest."""
+        newest = select(ClassifierRow).order_by(ClassifierRow.version.desc()).limit(1)
+        row = self._session.scalars(newest).first()
+        return None if row is None else (row.version, row.content, dict(row.facts))
+
+    def latest_version(self) -> int | None:
+        """Return the newest version."""
+        return self._session.scalar(select(func.max(ClassifierRow.version)))
