@@ -27,6 +27,7 @@ POLL_S = 0.2
 CENSUS_EVERY_S = 2.0
 HEALTH_TIMEOUT_S = 2.0
 KILL_WAIT_S = 5.0
+SWEEP_WAIT_S = 2.0
 HURRY_AFTER_S = 1.0
 MAX_QUICK_DEATHS = 3
 TAIL_LINES = 15
@@ -338,11 +339,12 @@ def processes_of(home: Path, mark: str | None = None) -> list[psutil.Process]:
 def end_processes(processes: Collection[psutil.Process]) -> int:
     """Ask processes to end, kill those that stay; return how many of them were alive."""
     living = [process for process in processes if alive(process)]
-    for act in (psutil.Process.terminate, psutil.Process.kill):
+    acts = ((psutil.Process.terminate, SWEEP_WAIT_S), (psutil.Process.kill, KILL_WAIT_S))
+    for act, patience_s in acts:
         for process in living:
             with contextlib.suppress(psutil.Error):
                 act(process)
-        deadline_s = time.monotonic() + KILL_WAIT_S
+        deadline_s = time.monotonic() + patience_s
         while any(alive(process) for process in living) and time.monotonic() < deadline_s:
             time.sleep(POLL_S)
     return len(living)

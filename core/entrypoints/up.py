@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
-from sqlalchemy.exc import SQLAlchemyError
 
 from core.entrypoints.supervisor import (
     Program,
@@ -48,7 +47,8 @@ def up(settings: Settings, programs: Sequence[Program] | None = None) -> int:
         if left_over:
             say(f"Ended {left_over} processes that an earlier run left behind.")
         check_ports(settings)
-        migrate(settings.database_url)
+        logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells every step
+        upgrade(settings.database_url)
         say("Starting dashboard, controller and gateway ...")
         supervisor = Supervisor(
             programs if programs is not None else product_programs(settings),
@@ -187,23 +187,6 @@ def _holder(port: int) -> str:
                 short = " ".join([Path(words[0]).name, *words[1:]]) if words else "?"
                 return f"pid {connection.pid}, {short[:60]}"
     return ""
-
-
-def migrate(database_url: str) -> None:
-    """Bring the database to the newest schema, without alembic's talk.
-
-    Raises:
-        EnvironmentFailed: It does not answer.
-    """
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    try:
-        upgrade(database_url)
-    except SQLAlchemyError as error:
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()
-        raise EnvironmentFailed(
-            f"The database cannot be opened: {reason[0] if reason else type(error).__name__}.",
-            "Check BOUTE_DATABASE_URL and whether its server runs.",
-        ) from error
 
 
 def reachable(host: str) -> str:
