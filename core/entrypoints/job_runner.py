@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ QUEUE = "jobs"
 TERM_WAIT_S = 10.0
 POLL_S = 0.3
 LOG_TAIL_CHARS = 600
+REPORT_HINT = "The traceback is in the controller's log; please report it."
 
 
 class JobRunner:
@@ -41,8 +42,7 @@ class JobRunner:
         self._children: set[subprocess.Popen[bytes]] = set()
         self._closing = False
         DBOS(config=_dbos_config(settings))
-        self._step = DBOS.step(name="job_step")(self._run_step)
-        self._workflow = DBOS.workflow(name="job")(self._run_job)
+        self._workflow = self._register()
 
     def launch(self) -> None:
         """Connect to the workflow database and resume what a dead controller left."""
@@ -66,16 +66,26 @@ class JobRunner:
             _end(child)
         DBOS.destroy(workflow_completion_timeout_sec=2)
 
-    def _run_job(self, job_id: str) -> None:
-        job = self._start(job_id)
-        if job is None:
-            return
-        outcome: dict[str, Any] = {"result": {}}
-        for name in body_of(job.kind).steps(job):
-            outcome = self._step(job_id, name)
-            if "result" not in outcome:
-                break
-        self._finish(job, outcome)
+    def _register(self) -> Callable[[str], None]:
+        """DBOS knows plain functions only, by names that stay the same over restarts."""
+
+        @DBOS.step(name="job_step")
+        def step(job_id: str, name: str) -> dict[str, Any]:
+            return self._run_step(job_id, name)
+
+        @DBOS.workflow(name="job")
+        def workflow(job_id: str) -> None:
+            job = self._start(job_id)
+            if job is None:
+                return
+            try:
+                outcome = _run_steps(job, step)
+            except Exception as error:
+                log.exception("job %s broke", job_id)
+                outcome = {"error": f"BOute itself failed: {error!r}", "hint": REPORT_HINT}
+            self._finish(job, outcome)
+
+        return workflow
 
     def _start(self, job_id: str) -> Job | None:
         with self._uow() as work:
@@ -148,6 +158,15 @@ class JobRunner:
             if state is not JobState.SUCCEEDED:
                 _cancel_rest_of_group(work, job)
             work.commit()
+
+
+def _run_steps(job: Job, step: Callable[[str, str], dict[str, Any]]) -> dict[str, Any]:
+    outcome: dict[str, Any] = {"result": {}}
+    for name in body_of(job.kind).steps(job):
+        outcome = step(job.job_id, name)
+        if "result" not in outcome:
+            break
+    return outcome
 
 
 def _ending(outcome: Mapping[str, Any]) -> tuple[JobState, dict[str, Any]]:
