@@ -169,7 +169,7 @@ def install(python: str, wanted: list[Step]) -> None:
         SetupFailed: The disk is too full, or a step failed.
     """
     begun_s = time.monotonic()
-    base = fingerprint("", [python, PIP, str(REPOSITORY)], ())
+    base = fingerprint("", ["3.11", PIP, str(REPOSITORY)], ())
     done = remembered(VENV)
     fresh = done.get("venv") != base
     todo = _missing(wanted, {} if fresh else done, base)
@@ -258,8 +258,10 @@ def create_environment(python: str) -> None:
     """Create `.venv` anew, with the pinned pip.
 
     Raises:
-        SetupFailed: Python lacks its `venv` or `ensurepip` module.
+        SetupFailed: Python lacks its `venv` or `ensurepip` module, or `.venv` is a link.
     """
+    if VENV.is_symlink():
+        raise SetupFailed(".venv is a link to an environment of yours; remove the link first.")
     done = subprocess.run(
         [python, "-m", "venv", "--clear", str(VENV)], capture_output=True, text=True, check=False
     )
