@@ -1,0 +1,1 @@
+"""The one OpenAI-compatible endpoint: classify, pick a model and a replica, relay, record."""

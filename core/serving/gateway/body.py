@@ -1,0 +1,160 @@
+"""Reads and checks the body of a completion request; everything else in it is passed on."""
+
+import json
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from aiohttp import web
+from pydantic import BaseModel, Field, StrictBool, StrictInt, StrictStr, ValidationError
+
+from core.serving.gateway.errors import ApiError
+
+MAX_BODY_BYTES = 4 * 1024 * 1024
+AUTO = "auto"
+
+TokenIds = list[StrictInt]
+
+
+class _StreamOptions(BaseModel):
+    include_usage: StrictBool | None = None
+
+
+class _Body(BaseModel):
+    model: StrictStr = Field(min_length=1, max_length=256)
+    stream: StrictBool | None = None
+    stream_options: _StreamOptions | None = None
+
+
+class _Part(BaseModel):
+    type: StrictStr
+    text: StrictStr | None = None
+
+
+class _Message(BaseModel):
+    role: StrictStr
+    content: StrictStr | list[_Part] | None = None
+
+    @property
+    def text(self) -> str:
+        """Text of the message; images and other parts have none."""
+        if isinstance(self.content, str):
+            return self.content
+        return "\n".join(part.text for part in self.content or () if part.text)
+
+
+class _ChatBody(_Body):
+    messages: list[_Message] = Field(min_length=1)
+
+    @property
+    def text(self) -> str:
+        """Text of the last user message: the query to classify."""
+        from_user = [message for message in self.messages if message.role == "user"]
+        return (from_user or self.messages)[-1].text
+
+
+class _CompletionBody(_Body):
+    prompt: StrictStr | list[StrictStr] | TokenIds | list[TokenIds]
+
+    @property
+    def text(self) -> str | None:
+        """The prompt, or the first of several; None when it is token ids."""
+        first = self.prompt[0] if isinstance(self.prompt, list) and self.prompt else self.prompt
+        return first if isinstance(first, str) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A checked request.
+
+    Attributes:
+        payload: The caller's JSON object as it came.
+        model: `auto` or a model's name.
+        text: Query to classify; None when the caller sent token ids.
+        stream: Whether the answer is to come as server-sent events.
+        wants_usage: Whether the caller asked for the usage event of a stream.
+    """
+
+    payload: dict[str, Any]
+    model: str
+    text: str | None
+    stream: bool
+    wants_usage: bool
+
+    def upstream_body(self, served_name: str) -> bytes:
+        """Return the body for a replica: its model name, and usage on every stream."""
+        changes: dict[str, Any] = {"model": served_name}
+        if self.stream:
+            options = self.payload.get("stream_options") or {}
+            changes["stream_options"] = {**options, "include_usage": True}
+        return json.dumps(self.payload | changes, separators=(",", ":")).encode()
+
+
+async def read_ask(request: web.Request, *, chat: bool) -> Ask:
+    """Read a request body.
+
+    Raises:
+        ApiError: 413 too large, 415 not JSON by its header, 400 not a usable request.
+    """
+    # A form or text post could come from any web page a person has open; JSON cannot.
+    if request.content_type != "application/json":
+        raise ApiError(415, "Send the header 'Content-Type: application/json'.")
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        raise ApiError(415, "Send the body without Content-Encoding.")
+    try:
+        raw = await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        limit_mib = MAX_BODY_BYTES // 1024**2
+        raise ApiError(413, f"The body is larger than {limit_mib} MiB.") from None
+    return parse_ask(raw, chat=chat)
+
+
+def parse_ask(raw: bytes, *, chat: bool) -> Ask:
+    """Check the bytes of a request body.
+
+    Raises:
+        ApiError: 400, naming the field at fault.
+    """
+    payload = _json_object(raw)
+    kind = _ChatBody if chat else _CompletionBody
+    try:
+        body = kind.model_validate(payload)
+    except ValidationError as error:
+        raise _first_problem(error) from None
+    if body.model == AUTO and body.text is None:
+        raise ApiError(
+            400,
+            "Token ids belong to one model's tokenizer: name that model instead of 'auto', "
+            "or send text.",
+            param="prompt",
+        )
+    options = body.stream_options
+    return Ask(
+        payload=payload,
+        model=body.model,
+        text=body.text,
+        stream=bool(body.stream),
+        wants_usage=bool(options and options.include_usage),
+    )
+
+
+def _json_object(raw: bytes) -> dict[str, Any]:
+    try:
+        payload = json.loads(raw, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise ApiError(400, f"The body is not valid JSON: {reason}.") from None
+    if not isinstance(payload, dict):
+        raise ApiError(400, "The body must be a JSON object.")
+    return payload
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _first_problem(error: ValidationError) -> ApiError:
+    """Turn pydantic's list into one sentence; names of union branches are left out of the path."""
+    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    steps = [s for s in problem["loc"] if isinstance(s, int) or (s.isidentifier() and s != "str")]
+    param = ".".join(str(step) for step in steps)
+    return ApiError(400, f"'{param}': {problem['msg']}.", param=param)

@@ -1,0 +1,89 @@
+"""What becomes known about one request on its way; ends as headers and as a record."""
+
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from core.domain.ids import new_id, utc_now
+from core.domain.traffic import RequestRecord
+from core.serving.gateway.body import Ask
+from core.serving.gateway.sse import Usage
+
+LONGEST_NAME = 256
+CALLER_GONE = 499  # what nginx made customary for "the client closed the connection"
+
+
+@dataclass
+class Trace:
+    """One request.
+
+    Attributes:
+        status: What the caller got; 500 until something better is known.
+        answered: Whether the replica gave an answer, be it an error of its own.
+    """
+
+    request_id: str = field(default_factory=new_id)
+    at: datetime = field(default_factory=utc_now)
+    started_s: float = field(default_factory=time.perf_counter)
+    requested_model: str = ""
+    query_class: str = ""
+    model: str = ""
+    replica_id: str = ""
+    plan_id: str = ""
+    status: int = 500
+    answered: bool = False
+    first_byte_s: float | None = None
+    usage: Usage = field(default_factory=Usage)
+    streamed: bool = False
+    prompt: str | None = None
+
+    def note(self, ask: Ask, *, with_prompt: bool) -> None:
+        """Take over what the caller asked for."""
+        self.requested_model = storable(ask.model)[:LONGEST_NAME]
+        self.streamed = ask.stream
+        if with_prompt and ask.text is not None:
+            self.prompt = storable(ask.text)
+
+    def note_bytes(self) -> None:
+        """Remember when the first byte of the answer came."""
+        if self.first_byte_s is None:
+            self.first_byte_s = time.perf_counter()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The decision as response headers, as far as it is known."""
+        known = {
+            "Class": self.query_class,
+            "Model": self.model,
+            "Replica": self.replica_id,
+            "Plan": self.plan_id,
+            "Request-Id": self.request_id,
+        }
+        return {f"X-BOute-{name}": value for name, value in known.items() if value}
+
+    def record(self) -> RequestRecord:
+        """Return the record of the finished request."""
+        return RequestRecord(
+            request_id=self.request_id,
+            at=self.at,
+            requested_model=self.requested_model,
+            query_class=self.query_class,
+            model=self.model if self.answered else "",
+            replica_id=self.replica_id if self.answered else "",
+            plan_id=self.plan_id,
+            status=self.status,
+            ttft_ms=self._since_start_ms(self.first_byte_s) if self.first_byte_s else None,
+            e2e_ms=self._since_start_ms(time.perf_counter()),
+            input_tokens=self.usage.input_tokens,
+            output_tokens=self.usage.output_tokens,
+            streamed=self.streamed,
+            prompt=self.prompt,
+        )
+
+    def _since_start_ms(self, at_s: float) -> float:
+        return 1000 * (at_s - self.started_s)
+
+
+def storable(text: str) -> str:
+    """Return text as every database takes it: no lone surrogates, no NUL."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
