@@ -43,6 +43,7 @@ def register_model(
             "The longest sequence and the batch limit must be at least 1.",
             "1024 tokens and 16 sequences are a good start.",
         )
+    path = _resolved(path)
     weight_bytes, kv_bytes_per_token = _facts(path)
     model = ModelSpec(
         name=name,
@@ -112,10 +113,15 @@ def require_model_that_fits(work: UnitOfWork, name: str, sku: str, tp: int) -> M
     return model
 
 
+def _resolved(path: str) -> str:
+    """A folder by its absolute path: the controller may run in another folder."""
+    return str(Path(path).resolve()) if path.strip() and Path(path).is_dir() else path
+
+
 def _facts(path: str) -> tuple[int, int]:
     """Return weight bytes and KV bytes per token; zeros for a hub id not on this machine."""
     folder = Path(path)
-    if folder.is_dir():
+    if folder.is_absolute() and folder.is_dir():
         return _weight_bytes(folder), _kv_bytes_per_token(_config(folder))
     if HUGGING_FACE_ID.fullmatch(path):
         return 0, 0
