@@ -96,8 +96,10 @@ def _require_usable(replica: Replica, model: ModelSpec, devices: Sequence[Device
 
 def _model_path(path: str) -> tuple[str, bool]:
     """Return what `--model` gets, and whether it is a folder of this machine."""
-    if path.startswith("-") or "\0" in path:
-        raise InvalidInput(f"{path!r} cannot be a model path.", "It must not begin with '-'.")
+    if not path or path.startswith("-") or "\0" in path:
+        raise InvalidInput(
+            f"{path!r} cannot be a model path.", "Give a folder, or a Hugging Face id."
+        )
     folder = Path(path)
     if folder.is_dir():
         return str(folder.resolve()), True

@@ -148,7 +148,7 @@ class Reconciler:
             return
         self._since.pop(("unwanted", replica.replica_id), None)
         if self._elapsed("care", replica) >= CARE_EVERY:
-            self._since.pop(("care", replica.replica_id))
+            self._since["care", replica.replica_id] = self._clock()
             self._care(replica)
 
     def _care(self, replica: Replica) -> None:

@@ -21,7 +21,9 @@ _CONSEQUENCES = (
     "cancelled",
 )
 # What the interpreter says while leaving is not why it left.
-_NOISE = ("leaked semaphore", "leaked shared_memory", "warnings.warn(", "nanobind", "destroy_")
+_NOISE = re.compile(
+    r"leaked (semaphore|shared_memory)|warnings\.warn\(|nanobind|^ - (leaked|\.\.\.) "
+)
 
 
 def tail(path: Path, lines: int) -> str:
@@ -33,7 +35,7 @@ def tail(path: Path, lines: int) -> str:
     except OSError:
         return ""
     kept = [line.rstrip() for line in text.splitlines()]
-    kept = [line for line in kept if line and not any(noise in line for noise in _NOISE)]
+    kept = [line for line in kept if line and not _NOISE.search(line)]
     return "\n".join(kept[-lines:])
 
 
