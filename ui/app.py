@@ -1,9 +1,12 @@
 """Entry point of the dashboard: `streamlit run ui/app.py`."""
 
+from pathlib import Path
+
 import streamlit as st
 
 from ui import components, state
 
+LOGO = Path(__file__).parent / "logo.svg"
 HELP = {
     "overview": "Where you are in the loop and the one thing to do next.",
     "inventory": "Devices of the fleet, who uses them, and what an hour of each costs.",
@@ -30,6 +33,7 @@ def _page(key: str) -> st.Page:
 
 
 st.set_page_config(page_title="BOute", page_icon=":material/route:", layout="wide")
+st.logo(str(LOGO), size="large")
 page = st.navigation({name: [_page(key) for key in keys] for name, keys in SECTIONS.items()})
 state.restore()
 st.title(page.title, icon=page.icon)

@@ -106,9 +106,14 @@ def routing_bars(routes: pd.DataFrame) -> go.Figure:
             hovertemplate="%{x:.0%} of %{y} queries<extra>%{fullData.name}</extra>",
         )
     figure.update_layout(barmode=SPLIT)
-    figure.update_xaxes(title="Share of the class", tickformat=".0%", range=[0, 1])
-    figure.update_yaxes(title=None)
-    return layout(figure, 150 + 45 * routes["query_class"].nunique())
+    figure.update_xaxes(title=None, tickformat=".0%", range=[0, 1.02], nticks=6)
+    names = sorted(routes["query_class"].unique())
+    figure.update_yaxes(
+        title=None, autorange="reversed", categoryorder="array", categoryarray=names
+    )
+    layout(figure, 110 + 45 * len(names))
+    figure.update_layout(margin={"t": 5}, legend={"y": -0.5 / max(1, len(names))}, bargap=0.35)
+    return figure
 
 
 def confusion_table(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> pd.DataFrame:

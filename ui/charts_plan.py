@@ -91,7 +91,7 @@ def _plans(
         y=rows["p95_s"],
         mode="markers+text" if labels else "markers",
         text=labels,
-        textposition="bottom center",
+        textposition="top center",
         name=name,
         marker=marker,
         customdata=rows[HOVER_COLUMNS],

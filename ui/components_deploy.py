@@ -179,6 +179,7 @@ def live_against_predicted(deployment: Deployment) -> None:
             f"{now.requests:,}",
             f"{now.failed} failed" if now.failed else None,
             delta_color="inverse" if now.failed else "off",
+            delta_arrow="off",
             border=True,
             height="stretch",
             help="Through the gateway by this plan in the last hour",
@@ -191,8 +192,8 @@ def live_against_predicted(deployment: Deployment) -> None:
                 label,
                 seconds(measured),
                 change(measured, expected),
-                delta_color="inverse",
-                delta_description=f"against {seconds(expected)} predicted" if expected else None,
+                delta_color="off",
+                delta_description=f"vs {seconds(expected)} predicted" if expected else None,
                 border=True,
                 height="stretch",
             )
@@ -216,7 +217,8 @@ def history() -> None:
         column_config={
             "plan": "Plan",
             "state": "State",
-            "placement": st.column_config.TextColumn("Ran", width="medium"),
+            "placement": "Ran",
+            "routing": st.column_config.TextColumn("Routing", width="medium"),
             "usd_per_hour": st.column_config.NumberColumn("Predicted $/h", format="$%.4f"),
             "created_at": st.column_config.DatetimeColumn(
                 "Deployed (UTC)", format="YYYY-MM-DD HH:mm", timezone="UTC"

@@ -1,12 +1,10 @@
-"""Plans as pages show them: the front to click on, the table beside it, one plan in detail."""
-
-from collections.abc import Sequence
+"""One plan as pages show it: words, numbers, placement, routing."""
 
 import streamlit as st
 
 from core.domain.plan import PlanScore, ServingPlan
-from core.domain.study import Origin, Study, Trial
-from ui import charts, charts_plan, queries, state, tables
+from core.domain.study import Trial
+from ui import charts, queries, tables
 from ui.components import provenance
 from ui.formatting import (
     change,
@@ -19,97 +17,10 @@ from ui.formatting import (
     usd_per_hour,
 )
 
-FRONT = "study_front"
-TABLE = "study_table"
-
-
-def best_model_baseline(trials: Sequence[Trial]) -> Trial | None:
-    """Return the study's "everything on the best model" plan."""
-    return next((t for t in trials if t.origin == Origin.BASELINE_LARGE), None)
-
-
-def cheapest_within_sla(trials: Sequence[Trial], sla_s: float | None) -> Trial | None:
-    """Return the cheapest plan of the front that meets the wanted latency, if one does."""
-    front = [t for t in trials if t.on_front and t.score.feasible]
-    within = [t for t in front if sla_s is None or (t.score.p95_e2e_s or 1e9) <= sla_s]
-    return min(within or front, key=lambda t: t.score.cost_usd_per_hour, default=None)
-
-
-def front_picker(study: Study, trials: Sequence[Trial], every_plan: bool) -> None:
-    """Draw the Pareto front; a click or a row chooses a plan."""
-    running = queries.current_deployment()
-    frame = tables.trials_frame(trials, running.plan.plan_id if running else None)
-    if not every_plan:
-        frame = frame[frame["on_front"] | frame["baseline"] | frame["running"]]
-    limits = study.limits
-    st.plotly_chart(
-        charts_plan.pareto(
-            frame, state.trial_number(), limits.sla_p95_e2e_s, limits.budget_usd_per_hour
-        ),
-        key=FRONT,
-        on_select=lambda: state.pick_from_chart(FRONT),
-        selection_mode="points",
-        config={"displayModeBar": False},
-        alt="Scatter of plans: cost per hour against P95 latency, coloured by quality",
-    )
-    numbers = [int(number) for number in frame["number"]]
-    frame.insert(0, "chosen", ["chosen" if n == state.trial_number() else "" for n in numbers])
-    frame["what"] = [
-        ", ".join(
-            word
-            for word, holds in [
-                ("Pareto front", row.on_front),
-                (row.short_origin, bool(row.short_origin)),
-                ("running now", row.running),
-            ]
-            if holds
-        )
-        for row in frame.itertuples()
-    ]
-    st.dataframe(
-        frame,
-        key=TABLE,
-        hide_index=True,
-        on_select=lambda: state.pick_from_table(TABLE, numbers),
-        selection_mode="single-row",
-        height="auto",
-        alt="Plans of the study; select a row to choose one",
-        column_order=[
-            "chosen",
-            "number",
-            "cost",
-            "p95_s",
-            "quality",
-            "quality_lower",
-            "attainment",
-            "provenance",
-            "placement",
-            "what",
-            "limits",
-        ],
-        column_config={
-            "chosen": st.column_config.TextColumn("", width="small"),
-            "number": st.column_config.NumberColumn("Plan", width="small"),
-            "cost": st.column_config.NumberColumn("Cost ($/h)", format="$%.4f"),
-            "p95_s": st.column_config.NumberColumn("P95 (s)", format="%.2f"),
-            "quality": st.column_config.NumberColumn("Quality", format="percent"),
-            "quality_lower": st.column_config.NumberColumn(
-                "At least", format="percent", help="Lower bound: what the quality floor uses"
-            ),
-            "attainment": st.column_config.NumberColumn(
-                "Within wanted latency", format="percent", help="Share of the requests"
-            ),
-            "provenance": "Numbers are",
-            "placement": st.column_config.TextColumn("Runs", width="medium"),
-            "what": "Note",
-            "limits": st.column_config.TextColumn("Limits broken", width="medium"),
-        },
-    )
-
 
 def score_metrics(score: PlanScore, baseline: PlanScore | None) -> None:
     """Show what a plan costs and gives, against running everything on the best model."""
-    against = "against all on the best model" if baseline else None
+    against = "vs best model only" if baseline else None
     base_cost = baseline.cost_usd_per_hour if baseline else None
     base_p95 = baseline.p95_e2e_s if baseline else None
     with st.grid(4, min_column_width=160, gap="small"):

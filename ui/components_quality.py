@@ -160,3 +160,7 @@ def _request_quality() -> None:
 def _train() -> None:
     done = "Training waits for its turn."
     attempt("classifier", done, quality.request_classifier, uow(), utc_now())
+
+
+def query_set_form() -> None:
+    """Take an upload."""

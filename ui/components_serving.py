@@ -34,7 +34,7 @@ def overview_facts() -> loop.Facts:
         workloads=len(queries.all_workloads()),
         front=sum(t.on_front for t in queries.trials(done[0].study_id)) if done else 0,
         deployed=deployment.state.value if deployment else "",
-        requests=len(queries.latest_requests()),
+        requests=queries.answered_requests(),
         busy=bool(queries.active_jobs()),
     )
 

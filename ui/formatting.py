@@ -63,9 +63,14 @@ def points(difference: float) -> str:
 
 
 def change(value: float | None, against: float | None) -> str | None:
-    """Relative change for a metric's delta: `-38 %`; None when it cannot be told."""
+    """Relative change for a metric's delta: `-38 %`; None when it cannot be told.
+
+    No change is `0`: the one text that Streamlit draws without an arrow.
+    """
     if value is None or not against:
         return None
+    if abs(value / against - 1) < 0.005:
+        return "0"
     return f"{(value / against - 1) * 100:+.0f} %"
 
 
@@ -113,6 +118,15 @@ def markdown(text: str) -> str:
 def placement_in_words(plan: ServingPlan) -> str:
     """What runs: `2 x small on cpu-core, 1 x large on cpu-core`."""
     return ", ".join(f"{p.count} x {p.kind.label}" for p in plan.placement) or "nothing"
+
+
+def placement_short(plan: ServingPlan) -> str:
+    """What runs, for a table cell: `1 x large, 2 x small`; device types only where they differ."""
+    mixed = len({p.kind.sku for p in plan.placement}) > 1
+    return ", ".join(
+        f"{p.count} x {p.kind.label if mixed or p.kind.devices > 1 else p.kind.model}"
+        for p in plan.placement
+    )
 
 
 def routing_in_words(plan: ServingPlan) -> str:

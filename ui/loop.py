@@ -12,7 +12,7 @@ class Facts:
         rated_models: Models whose quality was measured.
         front: Plans on the newest finished front.
         deployed: State of the wanted plan; empty without one.
-        requests: Requests ever recorded, counted up to a small number.
+        requests: Requests ever answered.
     """
 
     devices: int
@@ -183,4 +183,4 @@ def _ladder(facts: Facts) -> list[tuple[bool, NextAction]]:
 
 
 def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -185,6 +185,13 @@ def latest_requests(limit: int = 50) -> list[RequestRecord]:
         return work.requests.latest(limit)
 
 
+@st.cache_data(ttl=TTL_S, show_spinner=False)
+def answered_requests() -> int:
+    """How many requests the gateway has answered."""
+    with uow()() as work:
+        return sum(day.requests for day in work.requests.totals_by_day())
+
+
 @st.cache_data(ttl=10, show_spinner=False)
 def cost_report() -> costs.CostReport:
     """What was spent so far."""

@@ -14,7 +14,8 @@ from core.domain.quality import QualityEstimate
 from core.domain.study import Origin, Trial
 from core.domain.traffic import RequestRecord
 from core.domain.workload import Workload
-from ui.formatting import duration, moment, percent, placement_in_words
+from core.reporting.costs import CostRow, Totals
+from ui.formatting import duration, moment, percent, placement_short, routing_in_words
 
 BASELINES = {
     Origin.BASELINE_LARGE.value: "all on the best",
@@ -154,7 +155,9 @@ def workloads_frame(workloads: Sequence[Workload]) -> pd.DataFrame:
     )
 
 
-def trials_frame(trials: Sequence[Trial], running_plan_id: str | None = None) -> pd.DataFrame:
+def trials_frame(
+    trials: Sequence[Trial], running_plan_id: str | None = None, chosen: int | None = None
+) -> pd.DataFrame:
     """Return one row per trial by rising cost; what the Pareto chart and its table show."""
     ranked = sorted(trials, key=lambda t: (t.score.cost_usd_per_hour, t.score.p95_e2e_s or 1e9))
     return pd.DataFrame(
@@ -174,7 +177,8 @@ def trials_frame(trials: Sequence[Trial], running_plan_id: str | None = None) ->
             "baseline": t.origin.value in BASELINES,
             "on_front": t.on_front,
             "running": t.plan.plan_id == running_plan_id,
-            "placement": placement_in_words(t.plan),
+            "note": _note(t, t.number == chosen, t.plan.plan_id == running_plan_id),
+            "placement": placement_short(t.plan),
             "limits": "; ".join(t.score.violations),
         }
         for t in ranked
@@ -247,9 +251,10 @@ def deployments_frame(deployments: Sequence[Deployment]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "deployment_id": d.deployment_id,
-            "plan": d.plan.plan_id,
+            "plan": d.plan.plan_id[:6],
             "state": d.state.value,
-            "placement": placement_in_words(d.plan),
+            "placement": placement_short(d.plan),
+            "routing": routing_in_words(d.plan),
             "usd_per_hour": d.predicted.cost_usd_per_hour if d.predicted else None,
             "created_at": d.created_at,
             "until": moment(d.ended_at) if d.ended_at else "",
@@ -277,6 +282,29 @@ def requests_frame(records: Sequence[RequestRecord]) -> pd.DataFrame:
     )
 
 
+def costs_frame(rows: Sequence[CostRow]) -> pd.DataFrame:
+    """Return one row per day, model and purpose, with what it was for in words."""
+    return pd.DataFrame(
+        {"day": r.day, "what": f"{r.model}, {r.purpose.value}", "usd": r.cost_usd} for r in rows
+    )
+
+
+def totals_frame(totals: Mapping[str, Totals]) -> pd.DataFrame:
+    """Return one row per model or day of the bill."""
+    return pd.DataFrame(
+        {
+            "name": name,
+            "device_hours": t.device_seconds / 3600,
+            "serving_usd": t.serving_usd,
+            "measuring_usd": t.measuring_usd,
+            "requests": t.requests,
+            "output_tokens": t.output_tokens,
+            "usd_per_million_tokens": t.usd_per_million_tokens,
+        }
+        for name, t in totals.items()
+    )
+
+
 def classes_of(workload: Workload) -> str:
     """Return a workload's traffic in words: `easy 60 %, hard 40 % of 3.00 req/s`."""
     shares = ", ".join(
@@ -285,3 +313,13 @@ def classes_of(workload: Workload) -> str:
         if (w := workload.weight(t.query_class)) > 0
     )
     return f"{shares} of {workload.rate_rps:.2f} req/s"
+
+
+def _note(trial: Trial, chosen: bool, running: bool) -> str:
+    words = {
+        "chosen": chosen,
+        "running now": running,
+        BASELINES.get(trial.origin.value, ""): trial.origin.value in BASELINES,
+        "front": trial.on_front,
+    }
+    return ", ".join(word for word, holds in words.items() if holds)

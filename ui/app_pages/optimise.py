@@ -3,7 +3,15 @@
 import streamlit as st
 
 from core.domain.study import StudyState
-from ui import components, components_jobs, components_plan, components_studies, queries, state
+from ui import (
+    components,
+    components_front,
+    components_jobs,
+    components_plan,
+    components_studies,
+    queries,
+    state,
+)
 from ui.formatting import percent
 
 components_jobs.watch_active_jobs()
@@ -32,16 +40,17 @@ if not any(trial.on_front or trial.measured for trial in trials):
 front = [trial for trial in trials if trial.on_front]
 with st.container(horizontal=True, vertical_alignment="center"):
     st.markdown(
+        ":material/ads_click: **Click a point, or select a row below.** "
         f"{len(front)} plans of {len(trials)} tried are on the Pareto front: no other plan is "
-        "better in cost, latency and quality at once. **Click a point, or select a row.**",
+        "better in cost, latency and quality at once.",
         width="stretch",
     )
     every_plan = st.toggle("Show every plan tried", key="every_plan")
-components_plan.front_picker(study, trials, every_plan)
+components_front.front_picker(study, trials, every_plan)
 
 chosen = queries.trial(study.study_id, state.trial_number())
 if chosen is None:
-    best = components_plan.cheapest_within_sla(trials, study.limits.sla_p95_e2e_s)
+    best = components_front.cheapest_within_sla(trials, study.limits.sla_p95_e2e_s)
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
         st.markdown("No plan is chosen yet.", width="stretch")
         if best:
@@ -55,7 +64,7 @@ if chosen is None:
     st.stop()
 
 with st.container(border=True, key="plan_detail"):
-    components_plan.plan_detail(chosen, components_plan.best_model_baseline(trials))
+    components_plan.plan_detail(chosen, components_front.best_model_baseline(trials))
     with st.container(horizontal=True):
         if st.button(
             "Deploy this plan",

@@ -51,24 +51,29 @@ if deployment:
     ready = sum(r.state == ReplicaState.READY for r in serving)
     hour = live_numbers(queries.requests_since(1))
     predicted = deployment.predicted
-    with st.grid(5, min_column_width=150, gap="small"):
-        st.metric(
-            "Running plan",
-            deployment.plan.plan_id[:6],
-            border=True,
-            height="stretch",
-            help=markdown(placement_in_words(deployment.plan)),
-            delta=deployment.state.value,
-            delta_arrow="off",
-            delta_color="off",
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.badge(deployment.state.value, color="green" if ready else "blue")
+        st.markdown(
+            f"**Running plan {deployment.plan.plan_id[:6]}:** "
+            + markdown(placement_in_words(deployment.plan)),
+            width="content",
         )
+    with st.grid(4, min_column_width=160, gap="small"):
         st.metric(
             "Replicas ready",
             f"{ready} of {sum(p.count for p in deployment.plan.placement)}",
             border=True,
             height="stretch",
         )
-        st.metric("Requests, last hour", f"{hour.requests:,}", border=True, height="stretch")
+        st.metric(
+            "Requests, last hour",
+            f"{hour.requests:,}",
+            f"{hour.failed} failed" if hour.failed else None,
+            delta_color="inverse",
+            delta_arrow="off",
+            border=True,
+            height="stretch",
+        )
         st.metric(
             "Cost",
             markdown(usd_per_hour(predicted.cost_usd_per_hour if predicted else None)),
@@ -77,17 +82,17 @@ if deployment:
                 deployment.baseline_usd_per_hour,
             ),
             delta_color="inverse",
-            delta_description="against all on the best model",
+            delta_description="vs best model only",
             border=True,
             height="stretch",
             help=f"Predicted baseline: {deployment.baseline_note or 'unknown'}",
         )
         st.metric(
-            "P95, last hour (measured)",
+            "P95 measured, last hour",
             seconds(hour.p95_e2e_s),
             change(hour.p95_e2e_s, predicted.p95_e2e_s if predicted else None),
-            delta_color="inverse",
-            delta_description=f"against {seconds(predicted.p95_e2e_s)} predicted"
+            delta_color="off",
+            delta_description=f"vs {seconds(predicted.p95_e2e_s)} predicted"
             if predicted
             else None,
             border=True,
@@ -95,7 +100,7 @@ if deployment:
         )
 
 st.subheader("The loop", anchor=False)
-with st.grid(8, min_column_width=115, gap="small", border=True):
+with st.grid(4, min_column_width=130, gap="small", border=True):
     for step in loop.steps(facts):
         with st.container(gap="xxsmall"):
             done = ":material/check_circle:" if step.done else ":material/radio_button_unchecked:"

