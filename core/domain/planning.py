@@ -39,6 +39,16 @@ class PlanningFacts:
         profiled = {kind.model for kind in self.profiles}
         return tuple(sorted(m for m in profiled if all((m, c) in self.quality for c in classes)))
 
+    @property
+    def models_by_quality(self) -> tuple[str, ...]:
+        """Models by falling traffic-weighted mean quality: the safest first."""
+
+        def mean(model: str) -> float:
+            classes = [t.query_class for t in self.workload.classes]
+            return sum(self.workload.weight(c) * self.quality[model, c].mean for c in classes)
+
+        return tuple(sorted(self.models, key=mean, reverse=True))
+
     def cost_usd_per_hour(self, placement: Mapping[ReplicaKind, int]) -> float:
         """Allocation cost of a placement: device-hours x price in force."""
         return sum(

@@ -1,0 +1,122 @@
+"""An OpenAI chat client that measures: one streamed question, its times and its token counts."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+
+REQUEST_TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back, or why nothing did.
+
+    Attributes:
+        text: The answer's text so far.
+        ttft_ms: From sending to the first content; None when none came.
+        e2e_ms: From sending to the end.
+        input_tokens: Prompt tokens as the engine counted them.
+        output_tokens: Answer tokens as the engine counted them.
+        error: Why it failed; empty when it did not.
+        headers: Response headers, lower case.
+    """
+
+    text: str
+    ttft_ms: float | None
+    e2e_ms: float
+    input_tokens: int
+    output_tokens: int
+    error: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def tpot_ms(self) -> float | None:
+        """Time per output token after the first; None for answers of one token or none."""
+        if self.ttft_ms is None or self.output_tokens < 2:
+            return None
+        return (self.e2e_ms - self.ttft_ms) / (self.output_tokens - 1)
+
+
+def open_session() -> aiohttp.ClientSession:
+    """Return a session without a limit on connections: the load decides, not the client."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0),
+        timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S),
+    )
+
+
+async def ask(
+    session: aiohttp.ClientSession, base_url: str, model: str, text: str, max_tokens: int
+) -> Answer:
+    """Send one user message, streamed, at temperature 0. Failures are values, not exceptions."""
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": text}],
+        "max_tokens": max_tokens,
+        "temperature": 0,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    reading = _Reading()
+    try:
+        async with session.post(f"{base_url}/v1/chat/completions", json=body) as response:
+            reading.headers = {k.lower(): v for k, v in response.headers.items()}
+            if response.status != 200:
+                reading.error = f"HTTP {response.status}: {(await response.text())[:300]}"
+            else:
+                await reading.read(response.content)
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        reading.error = f"{type(error).__name__}: {error}"
+    return reading.answer()
+
+
+class _Reading:
+    """Collects one server-sent-event stream."""
+
+    def __init__(self) -> None:
+        self.headers: dict[str, str] = {}
+        self.error = ""
+        self._sent_s = time.perf_counter()
+        self._first_s: float | None = None
+        self._parts: list[str] = []
+        self._usage: dict[str, Any] = {}
+        self._done = False
+
+    async def read(self, stream: aiohttp.StreamReader) -> None:
+        """Read events to the end."""
+        async for line in stream:
+            if line.startswith(b"data: "):
+                self._event(line[6:].strip())
+
+    def answer(self) -> Answer:
+        """Return what was collected."""
+        now_s = time.perf_counter()
+        if not self.error and not self._done:
+            self.error = "The stream ended before [DONE]."
+        return Answer(
+            text="".join(self._parts),
+            ttft_ms=None if self._first_s is None else (self._first_s - self._sent_s) * 1000,
+            e2e_ms=(now_s - self._sent_s) * 1000,
+            input_tokens=int(self._usage.get("prompt_tokens", 0)),
+            output_tokens=int(self._usage.get("completion_tokens", 0)),
+            error=self.error,
+            headers=self.headers,
+        )
+
+    def _event(self, data: bytes) -> None:
+        if data == b"[DONE]":
+            self._done = True
+            return
+        event = json.loads(data)
+        if "error" in event:
+            self.error = str(event["error"])[:300]
+        self._usage = event.get("usage") or self._usage
+        for choice in event.get("choices", []):
+            content = choice.get("delta", {}).get("content")
+            if content:
+                self._first_s = self._first_s or time.perf_counter()
+                self._parts.append(content)

@@ -1,0 +1,149 @@
+"""Live evaluation: deploy a plan for a job, send its workload, measure."""
+
+import asyncio
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from core.domain.deployment import Replica
+from core.domain.plan import PlanScore, ServingPlan
+from core.domain.planning import PlanningFacts
+from core.domain.profile import Provenance
+from core.domain.quality import Query, QuerySet
+from core.errors import EngineFailed
+from core.estimate import AnalyticEvaluator
+from core.ports import JobContext
+from core.profiling.client import Answer, ask, open_session
+from core.profiling.load import open_loop, poisson_arrivals_s
+from core.profiling.statistics import first_error, spread
+from core.routing.classifier import Classifier
+from core.routing.policy import Router, pick_replica
+
+SECONDS = 15.0
+FEWEST_REQUESTS = 60
+WARM_UP_REQUESTS = 10
+MOST_ERRORS = 0.02
+Score = Callable[[str, str], float]
+
+
+class LiveEvaluator:
+    """`PlanEvaluator` on real replicas: arrivals at the workload's rates, routed as in production.
+
+    Args:
+        context: Gives replicas; those two plans share keep running.
+        facts: The workload and the limits.
+        query_set: Queries of every class of the workload.
+        score: Scores an answer against its reference.
+        classifier: The one the gateway would use; None routes by the query set's own classes.
+        seed: Of arrivals and of the draw of queries; the same for every plan, so that plans are
+            compared on the same traffic.
+    """
+
+    def __init__(
+        self,
+        context: JobContext,
+        facts: PlanningFacts,
+        query_set: QuerySet,
+        score: Score,
+        classifier: Classifier | None,
+        seed: int = 0,
+    ) -> None:
+        self._context = context
+        self._facts = facts
+        self._query_set = query_set
+        self._score = score
+        self._classifier = classifier
+        self._seed = seed
+
+    def evaluate(self, plan: ServingPlan) -> PlanScore:
+        """Measure one plan.
+
+        Raises:
+            EngineFailed: A replica did not start, or every request failed.
+        """
+        replicas = self._context.replicas({p.kind: p.count for p in plan.placement})
+        queries = self._queries()
+        arrivals_s = poisson_arrivals_s(self._facts.workload.rate_rps, len(queries), self._seed)
+        answers = asyncio.run(self._drive(plan, replicas, queries, arrivals_s))
+        return self._score_of(plan, queries[WARM_UP_REQUESTS:], answers[WARM_UP_REQUESTS:])
+
+    def _queries(self) -> list[Query]:
+        rng = np.random.default_rng(self._seed)
+        rate_rps = self._facts.workload.rate_rps
+        count = WARM_UP_REQUESTS + max(FEWEST_REQUESTS, int(rate_rps * SECONDS))
+        names = [t.query_class for t in self._facts.workload.classes]
+        weights = [self._facts.workload.weight(name) for name in names]
+        drawn = rng.choice(len(names), size=count, p=weights)
+        by_class = {name: self._query_set.of_class(name) for name in names}
+        return [by_class[names[i]][int(rng.integers(len(by_class[names[i]])))] for i in drawn]
+
+    async def _drive(
+        self,
+        plan: ServingPlan,
+        replicas: list[Replica],
+        queries: Sequence[Query],
+        arrivals_s: Sequence[float],
+    ) -> list[Answer]:
+        router = Router(plan, self._classifier, self._facts.models_by_quality)
+        outstanding: Counter[str] = Counter()
+        fraction = self._context.job.progress
+
+        def report(_: float, done: int) -> None:
+            text = f"Measuring plan {plan.plan_id}: {done} of {len(queries)} answers"
+            self._context.progress(fraction, text)
+
+        async with open_session() as session:
+
+            async def ask_one(query: Query) -> Answer:
+                model = router.choose(query.text).model
+                replica = pick_replica([r for r in replicas if r.kind.model == model], outstanding)
+                outstanding[replica.replica_id] += 1
+                try:
+                    return await ask(
+                        session, replica.base_url, model, query.text, self._query_set.max_tokens
+                    )
+                finally:
+                    outstanding[replica.replica_id] -= 1
+
+            return await open_loop(ask_one, queries, arrivals_s, report)
+
+    def _score_of(
+        self, plan: ServingPlan, queries: Sequence[Query], answers: Sequence[Answer]
+    ) -> PlanScore:
+        """Cost and quality bound are known functions; latency and mean quality are measured."""
+        good = [a for a in answers if not a.error and a.ttft_ms is not None]
+        if not good:
+            raise EngineFailed(
+                f"Every request of plan {plan.plan_id} failed: {first_error(answers)}",
+                "Look at the replicas' logs on the Deploy page.",
+            )
+        known = AnalyticEvaluator(self._facts).evaluate(plan)
+        e2e_ms, ttft_ms = [a.e2e_ms for a in good], [a.ttft_ms for a in good if a.ttft_ms]
+        scores = [
+            self._score(answer.text, query.reference)
+            for query, answer in zip(queries, answers, strict=True)
+            if not answer.error
+        ]
+        latency = spread(e2e_ms)
+        return dataclasses.replace(
+            known,
+            provenance=Provenance.MEASURED,
+            p50_e2e_s=latency.p50 / 1000,
+            p95_e2e_s=latency.p95 / 1000,
+            p95_ttft_s=spread(ttft_ms).p95 / 1000,
+            quality_mean=sum(scores) / len(scores),
+            sla_attainment=self._attainment(e2e_ms, len(answers)),
+            violations=known.violations + _unserved(len(answers) - len(good), len(answers)),
+        )
+
+    def _attainment(self, e2e_ms: Sequence[float], asked: int) -> float | None:
+        sla_s = self._facts.limits.sla_p95_e2e_s
+        return None if sla_s is None else sum(ms <= sla_s * 1000 for ms in e2e_ms) / asked
+
+
+def _unserved(failed: int, asked: int) -> tuple[str, ...]:
+    if failed <= MOST_ERRORS * asked:
+        return ()
+    return (f"{failed} of {asked} requests failed when it was measured",)

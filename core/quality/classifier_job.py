@@ -1,0 +1,37 @@
+"""The job that trains the query classifier from every outcome in the database."""
+
+from typing import Any
+
+from core.domain.ids import utc_now
+from core.domain.job import Job
+from core.errors import NotReady
+from core.ports import JobContext
+from core.routing.classifier import train
+
+SEED = 0
+
+
+class ClassifierJob:
+    """Body of `JobKind.CLASSIFIER`; no parameters."""
+
+    def steps(self, job: Job) -> list[str]:
+        """One step: training takes seconds."""
+        return ["train"]
+
+    def run(self, step: str, context: JobContext) -> dict[str, Any]:
+        """Train, store, and return what is known of the new classifier."""
+        context.progress(0.1, "Reading outcomes")
+        with context.uow() as work:
+            # Several models answered the same query: it counts once.
+            labelled = {o.query: o.query_class for o in work.outcomes.all()}
+        if len(set(labelled.values())) < 2:
+            raise NotReady(
+                "There are no outcomes of at least two query classes yet.",
+                "Score a model on a query set first, on Workload & quality.",
+            )
+        context.progress(0.3, f"Training on {len(labelled)} queries")
+        classifier, facts = train(list(labelled), list(labelled.values()), SEED)
+        with context.uow() as work:
+            version = work.classifiers.add(classifier.to_bytes(), facts, utc_now())
+            work.commit()
+        return {"version": version, **facts}

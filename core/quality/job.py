@@ -1,0 +1,133 @@
+"""The quality job: one replica, one durable step per query class."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from core.domain.deployment import Replica
+from core.domain.ids import utc_now
+from core.domain.job import Job
+from core.domain.quality import Outcome, QualityEstimate, Query, QuerySet
+from core.errors import EngineFailed
+from core.ports import JobContext
+from core.profiling.client import Answer, ask, open_session
+from core.profiling.job import query_set_of, replica_kind
+from core.profiling.statistics import first_error
+from core.quality.intervals import wilson
+from core.quality.scorers import scorer
+
+CONCURRENCY = 8
+START_SHARE = 0.3
+
+
+class QualityJob:
+    """Body of `JobKind.QUALITY`; parameters in `JobKind`, and the `classes` of the query set."""
+
+    def steps(self, job: Job) -> list[str]:
+        """Start, then one step per query class."""
+        return ["start", *(f"class:{c}" for c in job.params["classes"])]
+
+    def run(self, step: str, context: JobContext) -> dict[str, Any]:
+        """Do one step."""
+        if step == "start":
+            context.progress(0.01, "Asking for a replica")
+            context.replicas({replica_kind(context.job.params): 1})
+            context.progress(START_SHARE, "Replica is ready")
+            return {}
+        return self._score_class(step.removeprefix("class:"), context)
+
+    def _score_class(self, query_class: str, context: JobContext) -> dict[str, Any]:
+        [replica] = context.replicas({replica_kind(context.job.params): 1})
+        query_set = query_set_of(context)
+        queries = query_set.of_class(query_class)[: context.job.params["per_class"]]
+        answers = asyncio.run(_ask_all(queries, query_set, replica, query_class, context))
+        failed = sum(bool(a.error) for a in answers)
+        if failed == len(answers):
+            raise EngineFailed(
+                f"Every answer of class {query_class!r} failed: {first_error(answers)}",
+                "Look at the replica's log on the Deploy page, then retry.",
+            )
+        estimate = _store(query_set, queries, answers, query_class, context)
+        return {"class": query_class, "mean": estimate.mean, "n": estimate.n, "failed": failed}
+
+
+async def _ask_all(
+    queries: Sequence[Query],
+    query_set: QuerySet,
+    replica: Replica,
+    query_class: str,
+    context: JobContext,
+) -> list[Answer]:
+    gate, classes = asyncio.Semaphore(CONCURRENCY), context.job.params["classes"]
+    done = 0
+    async with open_session() as session:
+
+        async def one(query: Query) -> Answer:
+            nonlocal done
+            async with gate:
+                answer = await ask(
+                    session,
+                    replica.base_url,
+                    replica.kind.model,
+                    query.text,
+                    query_set.max_tokens,
+                )
+            done += 1
+            if done % CONCURRENCY == 0:
+                share = (classes.index(query_class) + done / len(queries)) / len(classes)
+                await asyncio.to_thread(
+                    context.progress,
+                    START_SHARE + (0.99 - START_SHARE) * share,
+                    f"Class {query_class}: {done} of {len(queries)} answers",
+                )
+            return answer
+
+        return await asyncio.gather(*(one(query) for query in queries))
+
+
+def _store(
+    query_set: QuerySet,
+    queries: Sequence[Query],
+    answers: Sequence[Answer],
+    query_class: str,
+    context: JobContext,
+) -> QualityEstimate:
+    """Store outcomes and estimate; an answer that failed was not measured and does not count."""
+    job, score = context.job, scorer(query_set.scorer)
+    model = job.params["model"]
+    outcomes = [
+        Outcome(
+            query=query.text,
+            query_class=query_class,
+            model=model,
+            score=score(answer.text, query.reference),
+            output_tokens=answer.output_tokens,
+            job_id=job.job_id,
+        )
+        for query, answer in zip(queries, answers, strict=True)
+        if not answer.error
+    ]
+    estimate = estimate_of(outcomes, model, query_class)
+    with context.uow() as work:
+        work.outcomes.remove_job(job.job_id, query_class)
+        work.outcomes.add(outcomes)
+        work.outcomes.save_estimate(estimate)
+        work.commit()
+    return estimate
+
+
+def estimate_of(outcomes: Sequence[Outcome], model: str, query_class: str) -> QualityEstimate:
+    """Return the mean score with its 95 % Wilson interval; `outcomes` is not empty."""
+    n = len(outcomes)
+    mean = sum(o.score for o in outcomes) / n
+    lower, upper = wilson(mean, n)
+    return QualityEstimate(
+        model=model,
+        query_class=query_class,
+        n=n,
+        mean=mean,
+        lower=lower,
+        upper=upper,
+        output_tokens_mean=sum(o.output_tokens for o in outcomes) / n,
+        measured_at=utc_now(),
+    )

@@ -1,0 +1,108 @@
+"""From a query to a class, a model and a replica, by the active plan."""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from core.domain.deployment import Replica
+from core.domain.plan import ServingPlan
+from core.errors import NotReady
+from core.routing.classifier import Classifier
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided for one query.
+
+    Attributes:
+        query_class: Class of the query.
+        model: Model to ask.
+        confidence: The classifier's probability of that class; 0 without a classifier.
+    """
+
+    query_class: str
+    model: str
+    confidence: float
+
+
+class Router:
+    """Routes by a plan's shares; keeps count, so that realised shares track the plan closely.
+
+    Args:
+        plan: Its routing table.
+        classifier: Assigns classes; None sends everything the safest way.
+        quality_order: Models from best to worst; alphabetical when unknown. Queries of a class the
+            plan does not know take the route of the class that leans most on the best model.
+    """
+
+    def __init__(
+        self,
+        plan: ServingPlan,
+        classifier: Classifier | None,
+        quality_order: Sequence[str] = (),
+    ) -> None:
+        self._classifier = classifier
+        self._shares = {
+            name: plan.shares(name) for name in sorted({r.query_class for r in plan.routing})
+        }
+        self._order = tuple(quality_order)
+        self._sent: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+
+    def choose(self, text: str, available_models: Collection[str] | None = None) -> Decision:
+        """Decide for one query.
+
+        Args:
+            available_models: Models with a ready replica; shares of others go to those. None
+                means all.
+
+        Raises:
+            NotReady: No model of the class's route is available.
+        """
+        query_class, confidence = self._classify(text)
+        shares = self._shares[query_class]
+        usable = {
+            m: s for m, s in shares.items() if available_models is None or m in available_models
+        }
+        if not usable:
+            raise NotReady(
+                f"No replica is ready for class {query_class!r} "
+                f"(its models: {', '.join(sorted(shares)) or 'none'}).",
+                "Replicas may be starting: try again in a few seconds.",
+            )
+        return Decision(query_class, self._most_behind(query_class, usable), confidence)
+
+    def _classify(self, text: str) -> tuple[str, float]:
+        if not self._shares:
+            raise NotReady("The active plan routes nothing.", "Deploy a plan with a routing.")
+        if self._classifier is None:
+            return self._safest(), 0.0
+        query_class, confidence = self._classifier.classify(text)
+        return (query_class if query_class in self._shares else self._safest()), confidence
+
+    def _safest(self) -> str:
+        """The class whose route leans most on the best model."""
+        best = self._order[0] if self._order else None
+
+        def lean(name: str) -> tuple[float, str]:
+            shares = self._shares[name]
+            return (shares.get(best, 0.0) if best else max(shares.values()), name)
+
+        return max(self._shares, key=lean)
+
+    def _most_behind(self, query_class: str, shares: Mapping[str, float]) -> str:
+        """Send to the model that is furthest behind its share of what was sent so far."""
+        sent = self._sent[query_class]
+        total, weight = sum(sent[m] for m in shares) + 1, sum(shares.values())
+        chosen = max(sorted(shares), key=lambda m: shares[m] / weight * total - sent[m])
+        sent[chosen] += 1
+        return chosen
+
+
+def pick_replica(replicas: Sequence[Replica], outstanding: Mapping[str, int]) -> Replica:
+    """Return the replica with the least outstanding requests per device, first one on a tie.
+
+    Args:
+        replicas: At least one; callers rotate it, so that ties take turns.
+        outstanding: Requests in flight per replica id.
+    """
+    return min(replicas, key=lambda r: outstanding.get(r.replica_id, 0) / r.kind.devices)
