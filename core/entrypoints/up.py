@@ -22,7 +22,6 @@ from core.entrypoints.supervisor import (
 )
 from core.errors import Conflict, EnvironmentFailed, InvalidInput
 from core.settings import Settings
-from db.migrate import upgrade
 
 MIN_FREE_BYTES = 500_000_000
 PORT_SEARCH_SPAN = 100
@@ -47,8 +46,7 @@ def up(settings: Settings, programs: Sequence[Program] | None = None) -> int:
         if left_over:
             say(f"Ended {left_over} processes that an earlier run left behind.")
         check_ports(settings)
-        logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells every step
-        upgrade(settings.database_url)
+        migrate(settings.database_url)
         say("Starting dashboard, controller and gateway ...")
         supervisor = Supervisor(
             programs if programs is not None else product_programs(settings),
@@ -187,6 +185,18 @@ def _holder(port: int) -> str:
                 short = " ".join([Path(words[0]).name, *words[1:]]) if words else "?"
                 return f"pid {connection.pid}, {short[:60]}"
     return ""
+
+
+def migrate(database_url: str) -> None:
+    """Bring the database to the newest schema, without alembic's talk.
+
+    Raises:
+        EnvironmentFailed: It does not answer.
+    """
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # talks from its import on
+    from db.migrate import upgrade
+
+    upgrade(database_url)
 
 
 def reachable(host: str) -> str:
