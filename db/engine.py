@@ -3,12 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError
 
 from core.errors import EnvironmentFailed, InvalidInput
 
 BUSY_TIMEOUT_S = 30.0
+CONNECT_TIMEOUT_S = 10
+READS = ("SELECT", "PRAGMA", "EXPLAIN", "BEGIN")
 
 
 def database_url(text: str) -> URL:
@@ -19,7 +22,7 @@ def database_url(text: str) -> URL:
     """
     try:
         url = make_url(text)
-    except Exception as error:
+    except (ArgumentError, ValueError) as error:
         raise InvalidInput(
             "BOUTE_DATABASE_URL cannot be read.", "Example: postgresql://user@host:5432/boute"
         ) from error
@@ -34,7 +37,9 @@ def database_url(text: str) -> URL:
 
 
 def make_engine(text: str) -> Engine:
-    """Connect to a database; the folder of a SQLite file is created.
+    """Prepare connections to a database; the folder of a SQLite file is created.
+
+    Nothing is connected yet: a server that is away shows at first use.
 
     Raises:
         InvalidInput: The URL cannot be used.
@@ -42,11 +47,12 @@ def make_engine(text: str) -> Engine:
     """
     url = database_url(text)
     if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
+        patience = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_TIMEOUT_S}
+        return create_engine(url, pool_pre_ping=True, connect_args=patience)
     _make_folder(url)
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
     event.listen(engine, "connect", _tune_sqlite)
-    event.listen(engine, "begin", _begin_immediate)
+    event.listen(engine, "before_cursor_execute", _lock_before_writing)
     return engine
 
 
@@ -64,7 +70,7 @@ def _make_folder(url: URL) -> None:
 
 
 def _tune_sqlite(connection: Any, _: Any) -> None:
-    # The driver's own BEGIN comes too late to take the write lock; see _begin_immediate.
+    # The driver's own BEGIN would come too early or take no lock; see _lock_before_writing.
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
@@ -72,6 +78,15 @@ def _tune_sqlite(connection: Any, _: Any) -> None:
     cursor.close()
 
 
-def _begin_immediate(connection: Any) -> None:
-    """Take the write lock first: a reader that writes later would fail at once, not wait."""
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+def _lock_before_writing(connection: Connection, cursor: Any, statement: str, *_: object) -> None:
+    """Begin a transaction with its first write, and take the write lock in doing so.
+
+    A transaction that reads first and writes later fails at once with "database is locked" when
+    somebody else wrote in between, whatever the busy timeout. Taking the lock at the very start
+    would avoid that, but then readers shut writers out. So reads before the first write are
+    single statements, each seeing what is committed (as in PostgreSQL's READ COMMITTED), and
+    races are decided by conditional updates.
+    """
+    begun = cursor.connection.in_transaction
+    if not begun and not statement.lstrip().upper().startswith(READS):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")

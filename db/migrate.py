@@ -3,33 +3,37 @@
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy.exc import OperationalError
+from alembic.util import CommandError
+from sqlalchemy.exc import DatabaseError
 
 from core.errors import EnvironmentFailed
 from core.settings import REPOSITORY
 from db.engine import make_engine
+from db.failures import in_words
 
 
 def config(url: str) -> Config:
     """Return the alembic configuration for a database."""
     made = Config()
-    made.set_main_option("script_location", str(REPOSITORY / "alembic"))
+    made.set_main_option("script_location", str(REPOSITORY / "alembic").replace("%", "%%"))
     made.attributes["url"] = url
     return made
 
 
 def upgrade(url: str, revision: str = "head") -> None:
-    """Bring a database to a revision.
+    """Bring a database to a revision; all of it or nothing, one process at a time.
 
     Raises:
-        EnvironmentFailed: The database does not answer.
+        EnvironmentFailed: The database does not answer, or was made by a newer BOute.
     """
     try:
         command.upgrade(config(url), revision)
-    except OperationalError as error:
+    except DatabaseError as error:
+        raise in_words(error) or error from error
+    except CommandError as error:
         raise EnvironmentFailed(
-            f"The database cannot be migrated: {str(error.orig).strip().splitlines()[0]}",
-            "Is it running, and does BOUTE_DATABASE_URL name it? Is the disk full?",
+            f"The database cannot be migrated: {error}.",
+            "It may have been made by a newer BOute: update, or name another database.",
         ) from error
 
 

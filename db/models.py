@@ -47,7 +47,11 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class Base(DeclarativeBase):
-    """Base of all tables."""
+    """Base of all tables.
+
+    Structured parts are JSON, not JSONB: nothing searches in them, and JSON gives back what was
+    put in, character by character (JSONB refuses NUL and reorders keys).
+    """
 
     metadata = MetaData(naming_convention=NAMING)
     type_annotation_map = {  # noqa: RUF012  (SQLAlchemy reads it from the class)
@@ -184,7 +188,7 @@ class StudyRow(Base):
     workload_id: Mapped[str]
     limits: Mapped[dict[str, Any]]
     live_evaluations: Mapped[int]
-    seed: Mapped[int]
+    seed: Mapped[int] = mapped_column(BigInteger)
     state: Mapped[str]
     created_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]

@@ -1,15 +1,16 @@
 """One transaction over all repositories."""
 
-from functools import lru_cache
+from functools import partial
+from threading import Lock
 from types import TracebackType
 from typing import Self
 
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session, sessionmaker
 
-from core.errors import EnvironmentFailed
 from core.ports import UnitOfWorkFactory
 from db.engine import make_engine
+from db.failures import in_words
 from db.repositories.fleet import SqlDevices, SqlModels, SqlPrices
 from db.repositories.measurements import (
     SqlClassifiers,
@@ -21,9 +22,17 @@ from db.repositories.measurements import (
 from db.repositories.operations import SqlJobs, SqlReplicas, SqlRequests
 from db.repositories.planning import SqlDeployments, SqlStudies
 
+_sessions: dict[str, sessionmaker[Session]] = {}
+_making = Lock()
+
 
 class SqlUnitOfWork:
-    """`UnitOfWork` over one SQLAlchemy session; rolls back unless committed."""
+    """`UnitOfWork` over one SQLAlchemy session; rolls back unless committed.
+
+    Raises:
+        EnvironmentFailed: On leaving, when the database failed inside; says what to do.
+        Conflict: On leaving, when it refused a row.
+    """
 
     def __init__(self, sessions: sessionmaker[Session]) -> None:
         self._sessions = sessions
@@ -52,28 +61,25 @@ class SqlUnitOfWork:
         trace: TracebackType | None,
     ) -> None:
         self._session.close()
-        if isinstance(error, OperationalError):
-            raise _environment_failed(error) from error
+        if isinstance(error, DatabaseError) and (told := in_words(error)):
+            raise told from error
 
     def commit(self) -> None:
         """Make everything since entering durable."""
         self._session.commit()
 
 
-@lru_cache
 def uow_factory(url: str) -> UnitOfWorkFactory:
     """Return what opens transactions on a database; one engine per URL and process."""
-    sessions = sessionmaker(make_engine(url), expire_on_commit=False)
-    return lambda: SqlUnitOfWork(sessions)
+    with _making:
+        if url not in _sessions:
+            _sessions[url] = sessionmaker(make_engine(url), expire_on_commit=False)
+        return partial(SqlUnitOfWork, _sessions[url])
 
 
-def _environment_failed(error: DatabaseError) -> EnvironmentFailed:
-    cause = str(error.orig).strip().splitlines()[0]
-    if "no such table" in cause:
-        return EnvironmentFailed("The database has no tables yet.", "Run `boute migrate`.")
-    if "full" in cause:
-        return EnvironmentFailed("The disk that holds the database is full.", "Free some space.")
-    return EnvironmentFailed(
-        f"The database does not answer: {cause}",
-        "Is it running, and does BOUTE_DATABASE_URL name it?",
-    )
+def disconnect(url: str) -> None:
+    """Close this process's connections to a database; its factories must not be used again."""
+    with _making:
+        sessions = _sessions.pop(url, None)
+    if sessions is not None:
+        sessions.kw["bind"].dispose()

@@ -25,14 +25,12 @@ class Table(Generic[Record, Row]):
         self.row = mapper.row
 
     def query(self) -> Select[Any]:
-        """Start a select over the table."""
-        return select(self.row)
+        """Start a select of the record's fields."""
+        return select(*(getattr(self.row, name) for name in self._mapper.names))
 
     def many(self, statement: Select[Any]) -> list[Record]:
         """Run a select and return records."""
-        # populate_existing: another process may have changed a row that this session has seen.
-        rows = self._session.scalars(statement.execution_options(populate_existing=True))
-        return [self._mapper.to_record(row) for row in rows]
+        return [self._mapper.to_record(row) for row in self._session.execute(statement)]
 
     def one(self, statement: Select[Any]) -> Record | None:
         """Run a select and return its first record."""

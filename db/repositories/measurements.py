@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from core.domain.profile import Profile
 from core.domain.quality import Outcome, QualityEstimate, QuerySet
 from core.domain.workload import Workload
-from db.mapping import Mapper
+from db.mapping import Mapper, refuse_non_finite
 from db.models import (
     ClassifierRow,
     OutcomeRow,
@@ -140,10 +140,10 @@ class SqlClassifiers:
 
     def add(self, content: bytes, facts: Mapping[str, Any], created_at: datetime) -> int:
         """Store a classifier and return its version."""
-        version = (self.latest_version() or 0) + 1
-        values = {"version": version, "content": content, "facts": dict(facts)}
-        self._session.execute(insert(ClassifierRow).values(**values, created_at=created_at))
-        return version
+        refuse_non_finite("facts", dict(facts))
+        numbered = insert(ClassifierRow).returning(ClassifierRow.version)
+        values = {"content": content, "facts": dict(facts), "created_at": created_at}
+        return self._session.execute(numbered, values).scalar_one()
 
     def latest(self) -> tuple[int, bytes, dict[str, Any]] | None:
         """Return version, content and facts of the newest."""
