@@ -4,6 +4,7 @@ import asyncio
 
 from aiohttp import web
 
+from core.errors import NotReady
 from core.serving.gateway.body import AUTO, Ask, read_ask
 from core.serving.gateway.errors import UNAVAILABLE, ApiError
 from core.serving.gateway.metrics import Metrics
@@ -71,24 +72,25 @@ class Completions:
         view = self._keeper.view
         trace.plan_id = view.plan_id
         trace.note(ask, with_prompt=self._log_prompts)
-        _require_plan(view)
-        if ask.model == AUTO:
-            _choose(view, ask, trace)
-        else:
-            _require_known(view, ask.model)
-            trace.model = ask.model
+        _choose(view, ask, trace)
         return await self._relay.answer(request, ask, trace)
 
 
-def _require_plan(view: View) -> None:
-    if view.plan is None:
-        raise ApiError(
-            503,
-            str(view.why_not_ready()),
-            kind=UNAVAILABLE,
-            code="no_active_plan",
-            retry_after_s=RETRY_AFTER_S,
-        )
+def _choose(view: View, ask: Ask, trace: Trace) -> None:
+    """Set the model that is to answer: by the active plan, or as the caller named it."""
+    if view.router is None:
+        raise _not_ready(str(view.why_not_ready()), "no_active_plan")
+    if ask.model != AUTO:
+        _require_known(view, ask.model)
+        trace.model = ask.model
+        return
+    try:
+        decision = view.router.choose(storable(ask.text or ""), view.models)
+    except NotReady as error:
+        raise _not_ready(str(error), "no_ready_replica") from error
+    trace.model = decision.model
+    if decision.confidence:  # without a classifier the class is only the router's way out
+        trace.query_class = decision.query_class
 
 
 def _require_known(view: View, model: str) -> None:
@@ -103,16 +105,5 @@ def _require_known(view: View, model: str) -> None:
         )
 
 
-def _choose(view: View, ask: Ask, trace: Trace) -> None:
-    """Let the active plan decide which model answers."""
-    if view.router is None:
-        raise ApiError(
-            503,
-            "No classifier is trained yet, so 'auto' cannot decide; name a model meanwhile: "
-            f"{', '.join(view.models) or 'none is ready'}.",
-            kind=UNAVAILABLE,
-            code="no_classifier",
-            retry_after_s=RETRY_AFTER_S,
-        )
-    decision = view.router.choose(storable(ask.text or ""), available_models=view.models)
-    trace.query_class, trace.model = decision.query_class, decision.model
+def _not_ready(message: str, code: str) -> ApiError:
+    return ApiError(503, message, kind=UNAVAILABLE, code=code, retry_after_s=RETRY_AFTER_S)

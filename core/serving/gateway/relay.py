@@ -1,5 +1,8 @@
 """Passes a request to a replica and its answer back, chunk by chunk."""
 
+from collections.abc import Sequence
+from itertools import count
+
 import aiohttp
 from aiohttp import web
 
@@ -58,6 +61,7 @@ class Relay:
         self._session = session
         self._keeper = keeper
         self._load = load
+        self._turns = count()
 
     async def answer(self, request: web.Request, ask: Ask, trace: Trace) -> web.StreamResponse:
         """Relay to the least busy replica of `trace.model`; once more when it does not answer.
@@ -95,7 +99,13 @@ class Relay:
         candidates = untried or (list(ready) if same_will_do else [])
         if not candidates:
             raise _no_answer(model, None)
-        return pick_replica(self._load.preferred(candidates), self._load.outstanding)
+        return pick_replica(self._in_turn(candidates), self._load.outstanding)
+
+    def _in_turn(self, candidates: Sequence[Replica]) -> list[Replica]:
+        """Rotate, so that equally busy replicas take turns."""
+        preferred = self._load.preferred(candidates)
+        first = next(self._turns) % len(preferred)
+        return preferred[first:] + preferred[:first]
 
     async def _relay(
         self, request: web.Request, ask: Ask, trace: Trace, replica: Replica

@@ -7,9 +7,11 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from statistics import fmean
 
 from core.domain.deployment import SERVING, Replica, ReplicaState
 from core.domain.plan import ServingPlan
+from core.errors import BOuteError
 from core.ports import UnitOfWork, UnitOfWorkFactory
 from core.routing.classifier import Classifier
 from core.routing.policy import Router
@@ -25,7 +27,7 @@ class View:
 
     Attributes:
         plan: Plan of the active deployment; None when nothing is deployed.
-        router: Chooses a model by that plan; None without a plan or a classifier.
+        router: Chooses a model by that plan; None without one.
         classifier_version: Version of the router's classifier; None without one.
         replicas: Ready replicas per model.
     """
@@ -66,7 +68,8 @@ class ViewKeeper:
         self.view = View()
         self._uow = uow
         self._every_s = every_s
-        self._classifier: tuple[int, Classifier] | None = None
+        self._classifier: tuple[int | None, Classifier | None] = (None, None)
+        self._unusable: int | None = None
         self._read_at_s: float | None = None
         self._wake = asyncio.Event()
 
@@ -116,29 +119,31 @@ class ViewKeeper:
         with self._uow() as work:
             active = work.deployments.active()
             plan = active.plan if active else None
-            return self._view(plan, _ready(work), self._newest_classifier(work))
+            version, classifier = self._newest_classifier(work)
+            replicas = _ready(work)
+            if plan == self.view.plan and version == self.view.classifier_version:
+                # The router goes on, because it remembers how it has split each class so far.
+                return View(plan, self.view.router, version, replicas)
+            router = Router(plan, classifier, _by_quality(work)) if plan else None
+            return View(plan, router, version, replicas)
 
-    def _view(
-        self,
-        plan: ServingPlan | None,
-        replicas: dict[str, tuple[Replica, ...]],
-        classifier: tuple[int, Classifier] | None,
-    ) -> View:
-        version = classifier[0] if classifier else None
-        old = self.view
-        if plan == old.plan and version == old.classifier_version:
-            # The same router goes on, because it remembers how it has split each class so far.
-            return View(plan, old.router, version, replicas)
-        router = Router(plan, classifier[1]) if plan and classifier else None
-        return View(plan, router, version, replicas)
-
-    def _newest_classifier(self, work: UnitOfWork) -> tuple[int, Classifier] | None:
+    def _newest_classifier(self, work: UnitOfWork) -> tuple[int | None, Classifier | None]:
         version = work.classifiers.latest_version()
-        known = self._classifier[0] if self._classifier else None
-        if version != known:
-            newest = work.classifiers.latest()
-            self._classifier = (newest[0], Classifier.from_bytes(newest[1])) if newest else None
+        if version is not None and version not in (self._classifier[0], self._unusable):
+            self._classifier = self._load(work) or self._classifier
         return self._classifier
+
+    def _load(self, work: UnitOfWork) -> tuple[int, Classifier] | None:
+        newest = work.classifiers.latest()
+        if newest is None:
+            return None
+        try:
+            return newest[0], Classifier.from_bytes(newest[1])
+        except BOuteError as error:
+            # The plan must still be followed, by the classifier that is known, if any.
+            self._unusable = newest[0]
+            log.error("classifier %d cannot be used: %s", newest[0], error)
+            return None
 
 
 def _ready(work: UnitOfWork) -> dict[str, tuple[Replica, ...]]:
@@ -147,3 +152,11 @@ def _ready(work: UnitOfWork) -> dict[str, tuple[Replica, ...]]:
         if replica.owner == SERVING and replica.state is ReplicaState.READY and replica.wanted:
             found[replica.kind.model] = (*found.get(replica.kind.model, ()), replica)
     return found
+
+
+def _by_quality(work: UnitOfWork) -> list[str]:
+    """Models from best to worst by their mean over all classes."""
+    scores: dict[str, list[float]] = {}
+    for estimate in work.outcomes.estimates():
+        scores.setdefault(estimate.model, []).append(estimate.mean)
+    return sorted(scores, key=lambda model: (-fmean(scores[model]), model))
