@@ -6,16 +6,23 @@ from typing import Any
 import streamlit as st
 
 from core.domain.ids import utc_now
+from core.errors import InvalidInput
+from core.quality.query_sets import EXAMPLE, parse_query_set
+from core.quality.scorers import SCORERS
 from core.services import quality
 from ui import charts, components, queries, tables
 from ui.actions import attempt
 from ui.context import uow
 from ui.formatting import moment, percent
 
-TEMPLATE = (
-    '{"text": "What is 3 + 4?", "query_class": "easy", "reference": "7"}\n'
-    '{"text": "What is 12 * 13 - 5?", "query_class": "hard", "reference": "151"}\n'
-)
+TEMPLATE = f"""{EXAMPLE}
+{{"text": "What is 12 * 13 - 5?", "class": "hard", "reference": "151"}}
+"""
+SCORER_WORDS = {
+    "numeric": "last number in the answer",
+    "exact_match": "same text",
+    "contains": "answer contains the reference",
+}
 
 
 def quality_results() -> None:
@@ -163,4 +170,48 @@ def _train() -> None:
 
 
 def query_set_form() -> None:
-    """Take an upload."""
+    """Take a new query set as an uploaded file."""
+    st.markdown("One JSON object per line: the question, its class, and the right answer.")
+    st.code(TEMPLATE.strip(), language="json", wrap_lines=True)
+    st.download_button(
+        "Download this template",
+        TEMPLATE,
+        "queries.jsonl",
+        "application/jsonl",
+        key="query_set_template",
+        icon=":material/download:",
+        on_click="ignore",
+    )
+    with st.form("query_set_form"):
+        st.text_input("Name", key="query_set_name", placeholder="support tickets")
+        st.file_uploader("File (JSON lines)", type=["jsonl", "json", "txt"], key="query_set_file")
+        with st.container(horizontal=True):
+            st.selectbox(
+                "Scored by",
+                list(SCORERS),
+                key="query_set_scorer",
+                format_func=lambda name: SCORER_WORDS.get(name, name),
+            )
+            st.number_input("Longest answer (tokens)", 1, 100_000, 128, key="query_set_tokens")
+        st.form_submit_button(
+            "Save query set", key="query_set_save", type="primary", on_click=_save_query_set
+        )
+
+
+def _save_query_set() -> None:
+    chosen = st.session_state
+
+    def save() -> None:
+        upload = chosen["query_set_file"]
+        if upload is None:
+            raise InvalidInput("No file was chosen.", "Choose a file of JSON lines.")
+        parsed = parse_query_set(
+            chosen["query_set_name"],
+            upload.getvalue(),
+            chosen["query_set_scorer"],
+            int(chosen["query_set_tokens"]),
+        )
+        quality.save_query_set(uow(), parsed)
+
+    name = chosen["query_set_name"].strip()
+    attempt("query_set", f"{name} is saved. Profile and score models with it.", save)

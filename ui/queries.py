@@ -1,6 +1,6 @@
 """Every read of the dashboard, cached for a moment; `refresh` forgets all after a write."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,9 +11,10 @@ from core.domain.deployment import Deployment, Replica
 from core.domain.fleet import Device, Price
 from core.domain.ids import utc_now
 from core.domain.job import Job
+from core.domain.plan import PlanScore, ServingPlan
 from core.domain.profile import Profile
 from core.domain.quality import QualityEstimate, QuerySet
-from core.domain.study import Study, Trial
+from core.domain.study import Limits, Study, Trial
 from core.domain.traffic import RequestRecord
 from core.domain.workload import Workload
 from core.errors import NotFound
@@ -23,9 +24,11 @@ from core.services import (
     deployments,
     inventory,
     jobs,
+    planning,
     profiles,
     quality,
     studies,
+    whatif,
     workloads,
 )
 from ui.context import uow
@@ -126,6 +129,31 @@ def trial(study_id: str | None, number: int | None) -> Trial | None:
     if study_id is None or number is None or study(study_id) is None:
         return None
     return next((t for t in trials(study_id) if t.number == number), None)
+
+
+@st.cache_data(ttl=TTL_S, show_spinner=False, max_entries=20)
+def what_if(
+    study: Study,
+    plans: Sequence[ServingPlan],
+    price_factor: float,
+    traffic_factor: float,
+    limits: Limits,
+    devices: Mapping[str, int],
+) -> list[PlanScore]:
+    """Plans of a study, scored again as if prices, traffic, limits or devices were others.
+
+    Raises:
+        NotReady: What the study was made of is gone, such as a price or a profile.
+    """
+    facts = planning.load_facts(uow(), study.workload_id, study.limits, utc_now())
+    return whatif.evaluate(
+        facts,
+        plans,
+        price_factor=price_factor,
+        traffic_factor=traffic_factor,
+        limits=limits,
+        devices=devices,
+    )
 
 
 @st.cache_data(ttl=TTL_S, show_spinner=False)

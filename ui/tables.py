@@ -8,7 +8,7 @@ from core.domain.catalog import ModelSpec
 from core.domain.deployment import Deployment, Replica, ReplicaState
 from core.domain.fleet import Device, Price
 from core.domain.job import Job
-from core.domain.plan import ReplicaKind, ServingPlan
+from core.domain.plan import PlanScore, ReplicaKind, ServingPlan
 from core.domain.profile import Profile
 from core.domain.quality import QualityEstimate
 from core.domain.study import Origin, Trial
@@ -182,6 +182,23 @@ def trials_frame(
             "limits": "; ".join(t.score.violations),
         }
         for t in ranked
+    )
+
+
+def whatif_frame(trials: Sequence[Trial], scores: Sequence[PlanScore]) -> pd.DataFrame:
+    """Return one row per plan with its score as optimised and after a change, in that order."""
+    return pd.DataFrame(
+        {
+            "number": trial.number,
+            "placement": placement_short(trial.plan),
+            "cost_before": trial.predicted.cost_usd_per_hour,
+            "p95_before": trial.predicted.p95_e2e_s,
+            "cost_after": score.cost_usd_per_hour,
+            "p95_after": score.p95_e2e_s,
+            "feasible_after": score.feasible,
+            "why": "; ".join(score.violations) or ("" if score.feasible else "Cannot keep up"),
+        }
+        for trial, score in zip(trials, scores, strict=True)
     )
 
 
