@@ -13,7 +13,7 @@ class JobKind(StrEnum):
     QUALITY      {"model", "sku", "tp", "query_set", "per_class": int}
     CLASSIFIER   {}                       trains the query classifier from all outcomes
     CHARACTERISE {"name", "mix", "load", "quality_floor"}   see `core.demo.first_plan`
-    OPTIMISE     {"study_id"}             runs a study that is already in the database
+    OPTIMISE     {"study_id", "live_evaluations": int}   runs a study that is in the database
     """
 
     PROFILE = "profile"

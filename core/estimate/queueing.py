@@ -1,0 +1,116 @@
+"""A pool of equal replicas as a queue whose service rate depends on how many requests it holds.
+
+Continuous batching shares a replica between the requests in flight, so a pool is modelled as a
+flow-equivalent server (Chandy, Herzog & Woo 1975; Lazowska et al., "Quantitative System
+Performance", 1984, chapter 8): a birth-death chain with Poisson arrivals and, in state n, the
+throughput that was measured with n requests in flight. Under processor sharing its state
+distribution does not depend on the distribution of service times. Dispatch to the replica with
+the fewest requests outstanding keeps replicas balanced (Foschini & Salz 1978), so R replicas
+holding n requests hold n / R each.
+
+An arrival sees the chain's time average (PASTA) and is given the mean time measured at the
+concurrency it makes. Weighted over the states this mean is Little's law, exactly, waiting
+included; the spread over states is a little pessimistic, as concurrency also varies during a stay.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.estimate.speed import KindSpeed, Vector
+
+TAIL = 1e-4
+MAX_WAITING_STATES = 3000
+BIN_EDGES = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.86, 0.9, 0.93, 0.95, 0.97, 0.99])
+
+
+@dataclass(frozen=True)
+class PoolLatency:
+    """Times in one pool as B groups of states by K query classes.
+
+    Attributes:
+        weight: B; probability that an arrival meets a state of the group; sums to 1.
+        ttft_s: B x K; mean time to first token, waiting included.
+        e2e_s: B x K; mean end-to-end time, waiting included.
+        ttft_sigma: B; log-normal spread around the means.
+        e2e_sigma: B; the same of the end-to-end time.
+    """
+
+    weight: Vector
+    ttft_s: Vector
+    e2e_s: Vector
+    ttft_sigma: Vector
+    e2e_sigma: Vector
+
+
+def pool_latency(
+    speed: KindSpeed, replicas: int, rate_rps: float, mix: Vector
+) -> PoolLatency | None:
+    """Return the times in a pool in steady state, or None when it cannot keep up.
+
+    Args:
+        replicas: Equal replicas in the pool, at least 1.
+        rate_rps: Poisson arrivals per second to the whole pool.
+        mix: K; share of each class in these arrivals, sums to 1.
+    """
+    capacity_rps = replicas * speed.capacity_rps(mix)
+    load = rate_rps / capacity_rps
+    if load >= 1:
+        return None
+    held: Vector = np.arange(1.0, _states(speed, replicas, load) + 1, dtype=np.float64)
+    concurrency: Vector = held / replicas
+    service = _service_rates(speed, mix, held, concurrency, replicas)
+    seen = _arrival_view(rate_rps, service)
+    wait_s: Vector = np.maximum(0.0, held - replicas * speed.concurrency[-1]) / capacity_rps
+    return _grouped(speed, seen, concurrency, wait_s)
+
+
+def _states(speed: KindSpeed, replicas: int, load: float) -> int:
+    """States to look at: all that were measured, and waiting ones until the tail is negligible."""
+    waiting = MAX_WAITING_STATES if load > 0.997 else np.log(TAIL) / np.log(max(load, 1e-9))
+    return int(replicas * speed.concurrency[-1] + min(waiting, MAX_WAITING_STATES)) + 1
+
+
+def _service_rates(
+    speed: KindSpeed, mix: Vector, held: Vector, concurrency: Vector, replicas: int
+) -> Vector:
+    e2e_s = np.interp(concurrency, speed.concurrency, speed.e2e_s @ mix)
+    efficiency = np.interp(concurrency, speed.concurrency, speed.efficiency)
+    served = np.minimum(held, replicas * speed.concurrency[-1])
+    # Throughput that dips at a higher level is noise of the measurement, or a level beyond the
+    # engine's batch limit: more waiting requests do not slow a replica down.
+    rates: Vector = np.maximum.accumulate(served * efficiency / e2e_s)
+    return rates
+
+
+def _arrival_view(rate_rps: float, service: Vector) -> Vector:
+    """Return the probability that an arrival makes the n-th request held, n = 1, 2, ..."""
+    log_weight = np.concatenate([[0.0], np.cumsum(np.log(rate_rps) - np.log(service[:-1]))])
+    weight = np.exp(log_weight - log_weight.max())
+    seen: Vector = weight / weight.sum()
+    return seen
+
+
+def _grouped(speed: KindSpeed, seen: Vector, concurrency: Vector, wait_s: Vector) -> PoolLatency:
+    """Average neighbouring states, finely where the 95th percentile is decided."""
+    starts = np.unique(np.searchsorted(np.cumsum(seen), np.concatenate([[0.0], BIN_EDGES])))
+    weight = np.add.reduceat(seen, starts)
+
+    def mean(values: Vector) -> Vector:
+        averaged: Vector = np.add.reduceat(values * seen, starts) / np.maximum(weight, 1e-300)
+        return averaged
+
+    # Linear interpolation commutes with the average inside a group up to the knots.
+    at, waited = mean(concurrency), mean(wait_s)[:, None]
+
+    def interpolate(values: Vector) -> Vector:
+        return np.interp(at, speed.concurrency, values)
+
+    classes = range(speed.e2e_s.shape[1])
+    return PoolLatency(
+        weight=weight,
+        ttft_s=np.stack([interpolate(speed.ttft_s[:, k]) for k in classes], axis=1) + waited,
+        e2e_s=np.stack([interpolate(speed.e2e_s[:, k]) for k in classes], axis=1) + waited,
+        ttft_sigma=interpolate(speed.ttft_sigma),
+        e2e_sigma=interpolate(speed.e2e_sigma),
+    )

@@ -1,0 +1,149 @@
+"""The OPTIMISE job: a study as durable steps, its state in the database after each."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from core.domain.ids import utc_now
+from core.domain.job import Job
+from core.domain.planning import PlanningFacts
+from core.domain.study import Study, StudyState, Trial
+from core.errors import BOuteError, Cancelled, NotReady
+from core.optimize.local_search import Effort
+from core.optimize.study import (
+    Reference,
+    StudyResult,
+    conclude,
+    live_fraction,
+    measure_next,
+    search,
+)
+from core.ports import JobContext, PlanEvaluator
+from core.services.planning import load_facts
+from core.services.studies import require_study
+
+SEARCH, FINISH, LIVE = "search", "finish", "live:"
+LiveFactory = Callable[[JobContext, PlanningFacts], PlanEvaluator]
+
+
+class OptimiseJob:
+    """Body of `JobKind.OPTIMISE`: search, measure plans one by one, conclude.
+
+    Trials are stored by number after every step. A step that was interrupted chooses the same
+    plan again, because the choice depends on the stored trials, the seed and the number only.
+
+    Args:
+        live_factory: Makes what measures plans on real replicas; not called without live
+            evaluations.
+    """
+
+    def __init__(self, live_factory: LiveFactory) -> None:
+        self._live_factory = live_factory
+
+    def steps(self, job: Job) -> list[str]:
+        """Search, one step per live evaluation, finish."""
+        count = int(job.params.get("live_evaluations", 0))
+        return [SEARCH, *(f"{LIVE}{i}" for i in range(count)), FINISH]
+
+    def run(self, step: str, context: JobContext) -> dict[str, Any]:
+        """Do one step; the last one returns what the study found."""
+        with context.uow() as work:
+            study = require_study(work, context.job.params["study_id"])
+        with _telling_the_study(context, study):
+            if step == SEARCH:
+                return self._search(context, study)
+            if study.state is StudyState.INFEASIBLE:
+                return {"state": study.state.value, "message": study.message}
+            if step == FINISH:
+                return self._finish(context, study)
+            return self._measure(context, study, int(step.removeprefix(LIVE)))
+
+    def _search(self, context: JobContext, study: Study) -> dict[str, Any]:
+        share = live_fraction(0, study.live_evaluations) if study.live_evaluations else 0.95
+        found = search(
+            _facts(context, study),
+            study.seed,
+            Effort(),
+            lambda done, message: context.progress(done * share, message),
+        )
+        if found.infeasible:
+            ended = replace(study, state=StudyState.INFEASIBLE, finished_at=utc_now())
+            _save(context, ended, found)
+        else:
+            _save(context, replace(study, state=StudyState.RUNNING, finished_at=None), found)
+        return {"trials": len(found.trials), "message": found.message}
+
+    def _measure(self, context: JobContext, study: Study, number: int) -> dict[str, Any]:
+        trials = _trials(context, study)
+        if sum(trial.measured is not None for trial in trials) > number:
+            # Measured and stored, but the controller died before it noted the step as done.
+            return {"measured": number}
+        facts, steps = _facts(context, study), study.live_evaluations
+        done = live_fraction(number, steps)
+        context.progress(done, f"Choosing plan {number + 1} of {steps} to measure")
+        live = self._live_factory(context, facts)
+        after = measure_next(facts, trials, _reference(study), study.seed, number, live.evaluate)
+        _save_trials(context, study, after)
+        return {"measured": number}
+
+    def _finish(self, context: JobContext, study: Study) -> dict[str, Any]:
+        context.progress(0.97, "Drawing the front")
+        trials = _trials(context, study)
+        found = conclude(_facts(context, study), trials, _reference(study))
+        done = replace(study, state=StudyState.DONE, finished_at=utc_now())
+        _save(context, done, found)
+        return {"state": done.state.value, "message": found.message, "front": len(found.front)}
+
+
+@contextmanager
+def _telling_the_study(context: JobContext, study: Study) -> Iterator[None]:
+    """Record in the study why its job ended, then let the error go on to the job."""
+    try:
+        yield
+    except Cancelled as error:
+        _end(context, study, StudyState.CANCELLED, error.message)
+        raise
+    except BOuteError as error:
+        _end(context, study, StudyState.FAILED, str(error))
+        raise
+
+
+def _end(context: JobContext, study: Study, state: StudyState, message: str) -> None:
+    with context.uow() as work:
+        stored = require_study(work, study.study_id)
+        work.studies.save(replace(stored, state=state, message=message, finished_at=utc_now()))
+        work.commit()
+
+
+def _facts(context: JobContext, study: Study) -> PlanningFacts:
+    """Facts as of the study's creation for prices, as of now for everything else."""
+    return load_facts(context.uow, study.workload_id, study.limits, study.created_at)
+
+
+def _trials(context: JobContext, study: Study) -> list[Trial]:
+    with context.uow() as work:
+        return work.studies.trials(study.study_id)
+
+
+def _reference(study: Study) -> Reference:
+    if study.reference is None:
+        raise NotReady("This study has not been searched yet.", "Retry the job.")
+    return study.reference
+
+
+def _save(context: JobContext, study: Study, found: StudyResult) -> None:
+    with context.uow() as work:
+        work.studies.save(replace(study, message=found.message, reference=found.reference))
+        work.studies.save_trials(_owned(found.trials, study))
+        work.commit()
+
+
+def _save_trials(context: JobContext, study: Study, trials: Sequence[Trial]) -> None:
+    with context.uow() as work:
+        work.studies.save_trials(_owned(trials, study))
+        work.commit()
+
+
+def _owned(trials: Sequence[Trial], study: Study) -> list[Trial]:
+    return [replace(trial, study_id=study.study_id) for trial in trials]

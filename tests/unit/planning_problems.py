@@ -1,0 +1,148 @@
+"""Planning problems of any size, made from a simple roofline of a replica."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+
+from core.domain.plan import ReplicaKind
+from core.domain.planning import PlanningFacts
+from core.domain.profile import LoadLevel, Profile, Provenance, Spread
+from core.domain.quality import QualityEstimate
+from core.domain.study import Limits
+from core.domain.workload import ClassTraffic, Workload
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def spread(mean: float, sigma: float) -> Spread:
+    """A log-normal sample's summary."""
+    median = mean * np.exp(-(sigma**2) / 2)
+    return Spread(
+        mean, float(median), float(median * np.exp(1.645 * sigma)), median * np.exp(2.33 * sigma)
+    )
+
+
+def level(
+    concurrency: int, ttft_ms: float, tpot_ms: float, tokens: float = 40.0, sigma: float = 0.3
+) -> LoadLevel:
+    """What a closed loop of that concurrency sees, by Little's law."""
+    e2e_ms = ttft_ms + tpot_ms * (tokens - 1)
+    requests = 400
+    return LoadLevel(
+        concurrency=concurrency,
+        requests=requests,
+        errors=0,
+        duration_s=requests * e2e_ms / 1000 / concurrency,
+        ttft_ms=spread(ttft_ms, sigma),
+        tpot_ms=spread(tpot_ms, 0.05),
+        e2e_ms=spread(e2e_ms, sigma),
+        input_tokens_mean=20.0,
+        output_tokens_mean=tokens,
+        memory_bytes=10**9,
+    )
+
+
+def profile(
+    kind: ReplicaKind, step_ms: float, batch_cost: float = 0.05, concurrencies=(1, 4, 16)
+) -> Profile:
+    """A profile whose step grows by `batch_cost` per further request in flight."""
+    levels = tuple(
+        level(c, 2 * step_ms * (1 + batch_cost * c), step_ms * (1 + batch_cost * (c - 1)))
+        for c in concurrencies
+    )
+    return Profile(
+        profile_id=f"{kind.model}-{kind.sku}-{kind.tp}-{kind.pp}",
+        model=kind.model,
+        sku=kind.sku,
+        tp=kind.tp,
+        pp=kind.pp,
+        provenance=Provenance.MEASURED,
+        measured_at=NOW,
+        engine="test",
+        host="test",
+        startup_s=10.0,
+        levels=levels,
+    )
+
+
+def estimate(model: str, query_class: str, mean: float, n: int = 100, tokens: float = 40.0):
+    """A quality estimate with a Wilson interval."""
+    z = 1.959964
+    centre = (mean + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * np.sqrt(mean * (1 - mean) / n + z * z / (4 * n * n))
+    low, high = max(0.0, centre - half), min(1.0, centre + half)
+    return QualityEstimate(model, query_class, n, mean, float(low), float(high), tokens, NOW)
+
+
+def workload(rates: dict[str, float], tokens: float = 40.0) -> Workload:
+    """Traffic with equal lengths in all classes."""
+    classes = tuple(ClassTraffic(k, rate, 20.0, tokens) for k, rate in sorted(rates.items()))
+    return Workload("w", "traffic", classes, Provenance.IMPORTED, NOW)
+
+
+def two_models(devices: int = 2, load: float = 1.5, **limits: float) -> PlanningFacts:
+    """The embedded fleet: CPU cores, a small and a large model, three classes."""
+    small, large = ReplicaKind("small", "cpu-core"), ReplicaKind("large", "cpu-core")
+    profiles = {small: profile(small, 4.0), large: profile(large, 12.0)}
+    capacity_rps = max(x.requests_per_s for x in profiles[large].levels)
+    scores = {
+        ("small", "easy"): 0.97,
+        ("small", "medium"): 0.55,
+        ("small", "hard"): 0.12,
+        ("large", "easy"): 0.99,
+        ("large", "medium"): 0.96,
+        ("large", "hard"): 0.88,
+    }
+    mix = {"easy": 0.6, "medium": 0.25, "hard": 0.15}
+    return PlanningFacts(
+        workload=workload({k: share * load * capacity_rps for k, share in mix.items()}),
+        limits=Limits(**limits),
+        profiles=profiles,
+        quality={key: estimate(*key, mean) for key, mean in scores.items()},
+        price_usd_per_hour={"cpu-core": 0.04},
+        devices_per_node={"cpu-core": (devices,)},
+        max_num_seqs={"small": 16, "large": 16},
+    )
+
+
+def random_problem(
+    rng: np.random.Generator,
+    models: int = 2,
+    skus: int = 2,
+    classes: int = 2,
+    nodes: int = 2,
+    node_size: int = 2,
+    tps: tuple[int, ...] = (1,),
+    load: float | None = None,
+    limits: Limits | None = None,
+) -> PlanningFacts:
+    """A random fleet: larger models are slower and better, dearer SKUs are faster."""
+    kinds = {}
+    for m in range(models):
+        for g in range(skus):
+            for tp in tps:
+                kind = ReplicaKind(f"m{m}", f"gpu{g}", tp)
+                step_ms = 5.0 * 2.2**m / (1.6**g * tp**0.8) * rng.uniform(0.85, 1.15)
+                kinds[kind] = profile(kind, step_ms, rng.uniform(0.02, 0.08))
+    names = [f"c{k}" for k in range(classes)]
+    difficulty = np.linspace(0.1, 0.9, classes)
+    quality = {}
+    for m in range(models):
+        for k, name in enumerate(names):
+            skill = (m + 1) / models
+            mean = float(np.clip(1.05 - max(0.0, difficulty[k] - 0.6 * skill), 0.05, 0.99))
+            quality[f"m{m}", name] = estimate(f"m{m}", name, mean - rng.uniform(0, 0.04))
+    best = max(
+        x.requests_per_s for kind, p in kinds.items() for x in p.levels if kind.model == "m0"
+    )
+    rate = best * (rng.uniform(0.5, 2.0) if load is None else load)
+    shares = rng.dirichlet(np.full(classes, 3.0))
+    return PlanningFacts(
+        workload=workload({n: float(rate * s) for n, s in zip(names, shares, strict=True)}),
+        limits=limits or Limits(),
+        profiles=kinds,
+        quality=quality,
+        price_usd_per_hour={f"gpu{g}": 1.0 * 1.7**g * rng.uniform(0.9, 1.1) for g in range(skus)},
+        devices_per_node={f"gpu{g}": (node_size,) * nodes for g in range(skus)},
+        max_num_seqs={f"m{m}": 16 for m in range(models)},
+    )
