@@ -1,5 +1,6 @@
 """Passes a request to a replica and its answer back, chunk by chunk."""
 
+import io
 from collections.abc import Sequence
 from itertools import count
 
@@ -21,6 +22,7 @@ SILENCE_S = 600.0
 # Shorter than the 5 s after which a vLLM server closes an idle connection: a request never
 # meets a connection that is being closed.
 KEEP_ALIVE_S = 3.0
+LARGE_BYTES = 256 * 1024
 EVENT_STREAM = "text/event-stream"
 STREAM_BROKE = b'data: {"error": {"message": "The replica died during the answer.", "type": '
 STREAM_BROKE += b'"upstream_error", "param": null, "code": 502}}\n\n'
@@ -125,7 +127,7 @@ class Relay:
         try:
             return await self._session.post(
                 replica.base_url + path,
-                data=ask.upstream_body(replica.kind.model),
+                data=_sendable(ask.upstream_body(replica.kind.model)),
                 headers=headers,
                 allow_redirects=False,
             )
@@ -196,6 +198,11 @@ async def _pump(
             await response.write(passed)
         if not chunk:
             return
+
+
+def _sendable(body: bytes) -> bytes | io.BytesIO:
+    """A large body goes out in pieces, so that other requests get their turn in between."""
+    return body if len(body) <= LARGE_BYTES else io.BytesIO(body)
 
 
 def _reason(error: aiohttp.ClientError) -> str:
