@@ -3,7 +3,7 @@
 The rows are the ledger: a device belongs to the live replica that names it, and to nobody else.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 
 from core.domain.catalog import ModelSpec
 from core.domain.deployment import Replica
@@ -49,34 +49,31 @@ def waiting_text(kind: ReplicaKind, usable: Collection[Device], held: Collection
     if not fits_at_all(kind, usable):
         return (
             f"Needs {kind.devices} x {kind.sku} on one node; "
-            f"the fleet has {len(of_sku)} usable. Enable devices on the Inventory page."
+            f"the fleet has {len(of_sku)} usable. Enable devices on the Inventory page"
         )
     return f"Waiting for {kind.devices} x {kind.sku}: {busy} of {len(of_sku)} are in use"
 
 
-def foreign_use_text(
-    kind: ReplicaKind,
-    model: ModelSpec,
-    devices: Sequence[Device],
-    used_bytes: Mapping[str, int],
-) -> str:
-    """Say which GPU lacks free memory because of other processes; empty when all have enough.
+def lacks_memory(kind: ReplicaKind, model: ModelSpec, device: Device) -> bool:
+    """Whether other processes leave too little memory of a GPU for a replica's share.
 
     CPU memory is shared by all cores and checked by the server itself.
     """
-    needed = memory_needed_bytes(kind, model)
-    for device in devices:
-        if device.kind is not DeviceKind.CUDA:
-            continue
-        used = used_bytes.get(device.device_id, device.memory_used_bytes)
-        free = device.memory_total_bytes - used
-        unknown = model.weight_bytes == 0
-        if free < needed or (unknown and used > MOST_FOREIGN_SHARE * device.memory_total_bytes):
-            return (
-                f"Other processes hold {used / 2**30:.1f} GiB of {device.sku} {device.index}; "
-                f"{model.name} needs {needed / 2**30:.1f} GiB free. End them, or wait."
-            )
-    return ""
+    if device.kind is not DeviceKind.CUDA:
+        return False
+    used, total = device.memory_used_bytes, device.memory_total_bytes
+    if model.weight_bytes == 0:
+        return used > MOST_FOREIGN_SHARE * total
+    return total - used < memory_needed_bytes(kind, model)
+
+
+def memory_text(kind: ReplicaKind, model: ModelSpec, device: Device) -> str:
+    """Say what is wrong with a GPU that lacks memory; follows the waiting text."""
+    used, needed = device.memory_used_bytes, memory_needed_bytes(kind, model)
+    return (
+        f". Other processes hold {used / 2**30:.1f} GiB of {device.sku} number {device.index}; "
+        f"{model.name} needs {needed / 2**30:.1f} GiB free: end them, or wait"
+    )
 
 
 def memory_needed_bytes(kind: ReplicaKind, model: ModelSpec) -> int:

@@ -4,9 +4,11 @@ import logging
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import datetime
+from enum import Enum
 
 import psutil
 
+from core.domain.catalog import ModelSpec
 from core.domain.deployment import SERVING, Replica, ReplicaState
 from core.domain.fleet import Device
 from core.errors import BOuteError, EngineFailed
@@ -23,6 +25,14 @@ SURVIVABLE = (BOuteError, OSError, psutil.Error)
 
 PENDING = ReplicaState.PENDING
 STARTING = ReplicaState.STARTING
+
+
+class Placed(Enum):
+    """When a replica gets its devices: now, when replicas give them back, or nobody knows."""
+
+    NOW = "now"
+    WHEN_FREE = "when free"
+    UNKNOWN = "unknown"
 
 
 class Placement:
@@ -71,8 +81,9 @@ class Placement:
         reserved: set[str] = set()
         for replica in due:
             try:
-                placed = replica.kind.sku not in reserved and self._place(replica, usable)
-                if not placed and ledger.choose(replica.kind, usable):
+                if replica.kind.sku in reserved:
+                    self._wait(replica, f"Waits in line for {replica.kind.sku}")
+                elif self._place(replica, usable) is Placed.WHEN_FREE:
                     # Nobody behind it may take the devices that become free for it.
                     reserved.add(replica.kind.sku)
                     self._blocked = True
@@ -86,34 +97,44 @@ class Placement:
         due = [r for r in pending if plan_changes.may_start_at(r) <= now]
         return sorted(due, key=lambda r: (r.owner != SERVING, r.created_at))
 
-    def _place(self, replica: Replica, usable: list[Device]) -> bool:
+    def _place(self, replica: Replica, usable: list[Device]) -> Placed:
         """Start one replica if its devices are free; else write what it waits for."""
         with self._uow() as work:
             live = [r for r in work.replicas.unfinished() if r.live]
             model = work.models.get(replica.kind.model)
         if model is None:
             raise EngineFailed(f"There is no model {replica.kind.model!r}.", "Register it again.")
+        kind = replica.kind
         held = ledger.held_devices(live)
-        spot = ledger.choose(replica.kind, [d for d in usable if d.device_id not in held])
-        if spot is None:
-            self._wait(replica, ledger.waiting_text(replica.kind, usable, held))
-            return False
-        used = self._probe.used_memory_bytes([d.device_id for d in spot])
-        text = ledger.foreign_use_text(replica.kind, model, spot, used)
-        if text:
-            self._wait(replica, text)
-            return False
+        full = [
+            d for d in usable if d.device_id not in held and ledger.lacks_memory(kind, model, d)
+        ]
+        roomy = [d for d in usable if d not in full]
+        spot = ledger.choose(kind, [d for d in roomy if d.device_id not in held])
+        if spot is not None:
+            self._start(replica, model, spot, live)
+            return Placed.NOW
+        why = ledger.waiting_text(kind, usable, held)
+        why += "".join(ledger.memory_text(kind, model, d) for d in full if d.sku == kind.sku)
+        self._wait(replica, why)
+        return Placed.WHEN_FREE if ledger.choose(kind, roomy) else Placed.UNKNOWN
+
+    def _start(
+        self,
+        replica: Replica,
+        model: ModelSpec,
+        spot: tuple[Device, ...],
+        live: Collection[Replica],
+    ) -> None:
         claim = self._claim(replica, spot, live)
         if claim is not None:
-            seen = [replace(d, memory_used_bytes=used[d.device_id]) for d in spot]
-            process = self._launcher.start(claim, model, seen)
+            process = self._launcher.start(claim, model, spot)
             facts = {
                 "pid": process.pid,
                 "process_started_at": process.process_started_at,
                 "log_path": process.log_path,
             }
             move(self._uow, claim, [STARTING], STARTING, **facts)
-        return True
 
     def _claim(
         self, replica: Replica, spot: Collection[Device], live: Collection[Replica]

@@ -46,6 +46,11 @@ def cause(text: str) -> str:
     only report that another process failed.
     """
     lines = [_PREFIX.sub("", line) for line in text.splitlines()]
-    found = [line for line in lines if _ERROR.match(line)]
-    causes = [line for line in found if not any(c in line for c in _CONSEQUENCES)]
-    return (causes or found or [""])[0].strip()[:CAUSE_CHARS]
+    found = [number for number, line in enumerate(lines) if _ERROR.match(line)]
+    causes = [n for n in found if not any(c in lines[n] for c in _CONSEQUENCES)]
+    first = next(iter(causes or found), None)
+    if first is None:
+        return ""
+    # A validation error says what it is about in the lines that follow.
+    last = first + (3 if "validation error" in lines[first] else 1)
+    return " ".join(line.strip() for line in lines[first:last])[:CAUSE_CHARS]

@@ -110,11 +110,13 @@ def test_the_fullest_node_with_room_is_filled_first() -> None:
 def test_unknown_weights_need_an_almost_empty_gpu() -> None:
     kind = ReplicaKind("small", "H100")
     hub = model("a/b", weight_bytes=0)
-    gpu = device(0, DeviceKind.CUDA)
-    assert ledger.foreign_use_text(kind, hub, [gpu], {"GPU-0": 20 * 2**30})
-    assert not ledger.foreign_use_text(kind, hub, [gpu], {"GPU-0": 2**30})
-    assert not ledger.foreign_use_text(kind, model("a"), [gpu], {"GPU-0": 20 * 2**30})
-    assert not ledger.foreign_use_text(SMALL, hub, [device(0)], {})
+    half = device(0, DeviceKind.CUDA, used=20 * 2**30)
+    assert ledger.lacks_memory(kind, hub, half)
+    assert not ledger.lacks_memory(kind, hub, device(0, DeviceKind.CUDA, used=2**30))
+    assert not ledger.lacks_memory(kind, model("a"), half)
+    assert ledger.lacks_memory(kind, model("a", weight_bytes=70 * 2**30), half)
+    assert not ledger.lacks_memory(replace(kind, tp=2), model("a", weight_bytes=70 * 2**30), half)
+    assert not ledger.lacks_memory(SMALL, hub, device(0))
 
 
 def test_what_is_further_along_is_kept() -> None:
@@ -166,6 +168,13 @@ def test_the_cause_is_found_among_consequences_and_noise(tmp_path: Path) -> None
     assert server_log.cause(text) == "ValueError: No safetensors in the folder"
     assert server_log.cause("all is well") == ""
     assert server_log.tail(log, 1).count("\n") == 0
+
+
+def test_a_validation_error_is_told_with_what_it_is_about() -> None:
+    text = "(APIServer pid=5) pydantic_core.ValidationError: 1 validation error for ModelConfig\n"
+    text += "(APIServer pid=5)   Value error, max_model_len (4096) is greater than 256 [type=x]\n"
+    text += "(APIServer pid=5)     For further information visit https://errors.pydantic.dev\n"
+    assert "max_model_len (4096) is greater than 256" in server_log.cause(text)
 
 
 def test_a_log_that_is_not_text_or_huge_is_read_from_its_end(tmp_path: Path) -> None:

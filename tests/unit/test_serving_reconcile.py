@@ -443,16 +443,17 @@ def test_stopping_the_controller_stops_every_server_and_keeps_the_plan(world: Wo
 
 
 def test_a_gpu_that_others_fill_is_not_used_and_said(world: World) -> None:
-    world.probe = FakeProbe(1, world.clock, DeviceKind.CUDA)
-    gpu = world.probe.found[0]
+    world.probe = FakeProbe(2, world.clock, DeviceKind.CUDA)
+    full, free = world.probe.found
     with world.uow() as work:
-        work.devices.upsert([gpu])
+        work.devices.upsert(world.probe.found)
         work.commit()
     world.reconciler = world.new_controller()
-    world.probe.use(gpu.device_id, 79 * 2**30)
-    replica_id = world.want(ReplicaKind("small", gpu.sku), "a")
+    world.probe.use(full.device_id, 79 * 2**30)
+    first, second = (world.want(ReplicaKind("small", full.sku), "a") for _ in range(2))
     world.rounds()
-    assert "Other processes hold 79.0 GiB" in world.replica(replica_id).message
-    world.probe.use(gpu.device_id, 0)
+    assert world.replica(first).device_ids == (free.device_id,)
+    assert "Other processes hold 79.0 GiB" in world.replica(second).message
+    world.probe.use(full.device_id, 0)
     world.rounds()
-    assert world.replica(replica_id).state is READY
+    assert world.replica(second).state is READY
