@@ -1,5 +1,6 @@
 """Waiting for the controller from a terminal, with progress on stderr."""
 
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from core.ports import UnitOfWorkFactory
 from core.services import deployments, inventory, jobs
 
 POLL_S = 0.5
+REPEAT_S = 10.0
+NUMBER = re.compile(r"\d+")
 FRESH = timedelta(seconds=30)
 
 
@@ -42,18 +45,26 @@ def wait_for_jobs(uow: UnitOfWorkFactory, mine: Callable[[Job], bool]) -> list[J
     Raises:
         BOuteError: One of them failed or was cancelled; carries its message and hint.
     """
-    told: dict[str, str] = {}
+    told: dict[str, tuple[str, float]] = {}
     while True:
         found = [job for job in jobs.jobs(uow) if mine(job)]
         for job in reversed(found):
-            text = f"{job.state.value:>9}  {job.title}: {job.message}"
-            if told.get(job.job_id) != text and job.state is not JobState.QUEUED:
-                told[job.job_id] = text
-                say(f"  {job.progress:4.0%} {text}")
+            _tell(job, told)
         if not any(job.active for job in found):
             _raise_failure(found)
             return found
         time.sleep(POLL_S)
+
+
+def _tell(job: Job, told: dict[str, tuple[str, float]]) -> None:
+    """Print a job's progress when it does something else, or now and then while it counts on."""
+    text = f"{job.state.value:>9}  {job.title}: {job.message}"
+    doing = NUMBER.sub("#", text)
+    last, at_s = told.get(job.job_id, ("", 0.0))
+    due = doing != last or (job.active and time.monotonic() - at_s > REPEAT_S)
+    if due and job.state is not JobState.QUEUED:
+        told[job.job_id] = (doing, time.monotonic())
+        say(f"  {job.progress:4.0%} {text}")
 
 
 def wait_until_active(uow: UnitOfWorkFactory, deployment_id: str) -> Deployment:
