@@ -1,4 +1,8 @@
-"""A model server as the gateway sees it, over real HTTP, whose behaviour a test scripts."""
+"""A model server as the gateway sees it, over real HTTP, driven by events instead of time.
+
+`openai_stub` paces its answers like an engine, for measuring; this one waits until it is told to
+go on, so that tests of streaming, cancelling and dying do not depend on how fast anything is.
+"""
 
 import asyncio
 import json

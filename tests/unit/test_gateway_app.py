@@ -14,6 +14,7 @@ from core.domain.deployment import ReplicaState
 from core.domain.ids import utc_now
 from core.errors import EnvironmentFailed
 from core.ports import UnitOfWork, UnitOfWorkFactory
+from core.serving.gateway.app import KEEPER, RECORDS
 from tests.fakes.gateway_world import (
     EASY_TEXT,
     HARD_TEXT,
@@ -44,11 +45,11 @@ async def large() -> AsyncIterator[ScriptedEngine]:
 
 @pytest.fixture
 async def gateway(
-    sqlite_uow: UnitOfWorkFactory, small: ScriptedEngine, large: ScriptedEngine
+    memory_uow: UnitOfWorkFactory, small: ScriptedEngine, large: ScriptedEngine
 ) -> AsyncIterator[RunningGateway]:
-    seed_classifier(sqlite_uow)
-    seed_plan(sqlite_uow, {"small": [small.port], "large": [large.port]})
-    async with running_gateway(sqlite_uow) as running:
+    seed_classifier(memory_uow)
+    seed_plan(memory_uow, {"small": [small.port], "large": [large.port]})
+    async with running_gateway(memory_uow) as running:
         yield running
 
 
@@ -161,21 +162,54 @@ async def _first_bytes(gateway: RunningGateway, stream: bool) -> None:
 
 
 async def test_a_dead_replica_is_replaced_by_another(
-    sqlite_uow: UnitOfWorkFactory, small: ScriptedEngine
+    memory_uow: UnitOfWorkFactory, small: ScriptedEngine
 ) -> None:
-    seed_classifier(sqlite_uow)
-    _, alive = seed_plan(sqlite_uow, {"small": [DEAD_PORT, small.port]})
-    async with running_gateway(sqlite_uow) as gateway:
+    seed_classifier(memory_uow)
+    _, alive = seed_plan(memory_uow, {"small": [DEAD_PORT, small.port]})
+    async with running_gateway(memory_uow) as gateway:
         for _ in range(4):
             async with gateway.ask() as answer:
                 assert answer.status == 200
                 assert answer.headers["X-BOute-Replica"] == alive.replica_id
 
 
-async def test_no_living_replica_is_502(sqlite_uow: UnitOfWorkFactory) -> None:
-    seed_classifier(sqlite_uow)
-    seed_plan(sqlite_uow, {"small": [DEAD_PORT]})
-    async with running_gateway(sqlite_uow) as gateway:
+async def test_equally_busy_replicas_take_turns(memory_uow: UnitOfWorkFactory) -> None:
+    async with ScriptedEngine() as one, ScriptedEngine() as two:
+        seed_plan(memory_uow, {"small": [one.port, two.port]})
+        async with running_gateway(memory_uow) as gateway:
+            for _ in range(6):
+                async with gateway.ask(model="small") as answer:
+                    assert answer.status == 200
+        assert (len(one.seen), len(two.seen)) == (3, 3)
+
+
+async def test_a_busy_replica_is_spared(memory_uow: UnitOfWorkFactory) -> None:
+    async with ScriptedEngine() as one, ScriptedEngine() as two:
+        seed_plan(memory_uow, {"small": [one.port, two.port]})
+        async with running_gateway(memory_uow) as gateway:
+            one.hold.clear()
+            two.hold.clear()
+            waiting = [asyncio.create_task(_whole(gateway)) for _ in range(6)]
+            await eventually(lambda: len(one.seen) + len(two.seen) == 6)
+            assert (len(one.seen), len(two.seen)) == (3, 3)
+            one.hold.set()
+            await eventually(lambda: sum(task.done() for task in waiting) == 3)
+            assert await _whole(gateway) == 200
+            assert (len(one.seen), len(two.seen)) == (4, 3)
+            two.hold.set()
+            assert await asyncio.gather(*waiting) == [200] * 6
+
+
+async def _whole(gateway: RunningGateway) -> int:
+    async with gateway.ask(model="small") as answer:
+        await answer.read()
+        return answer.status
+
+
+async def test_no_living_replica_is_502(memory_uow: UnitOfWorkFactory) -> None:
+    seed_classifier(memory_uow)
+    seed_plan(memory_uow, {"small": [DEAD_PORT]})
+    async with running_gateway(memory_uow) as gateway:
         async with gateway.ask() as answer:
             assert answer.status == 502
             assert (await error_of(answer))["code"] == "replica_unreachable"
@@ -235,8 +269,8 @@ async def test_unknown_model_is_404(gateway: RunningGateway) -> None:
     assert "large, small" in error["message"]
 
 
-async def test_no_plan_is_503(sqlite_uow: UnitOfWorkFactory) -> None:
-    async with running_gateway(sqlite_uow) as gateway:
+async def test_no_plan_is_503(memory_uow: UnitOfWorkFactory) -> None:
+    async with running_gateway(memory_uow) as gateway:
         async with gateway.ask() as answer:
             assert answer.status == 503
             assert int(answer.headers["Retry-After"]) > 0
@@ -249,11 +283,11 @@ async def test_no_plan_is_503(sqlite_uow: UnitOfWorkFactory) -> None:
 
 @pytest.mark.parametrize(("model", "named"), [("large", "'large'"), ("auto", "large")])
 async def test_no_ready_replica_is_503_and_names_the_model(
-    sqlite_uow: UnitOfWorkFactory, small: ScriptedEngine, model: str, named: str
+    memory_uow: UnitOfWorkFactory, small: ScriptedEngine, model: str, named: str
 ) -> None:
-    seed_classifier(sqlite_uow)
-    seed_plan(sqlite_uow, {"small": [small.port]})
-    async with running_gateway(sqlite_uow) as gateway, gateway.ask(HARD_TEXT, model) as answer:
+    seed_classifier(memory_uow)
+    seed_plan(memory_uow, {"small": [small.port]})
+    async with running_gateway(memory_uow) as gateway, gateway.ask(HARD_TEXT, model) as answer:
         assert answer.status == 503
         assert int(answer.headers["Retry-After"]) > 0
         error = await error_of(answer)
@@ -262,30 +296,30 @@ async def test_no_ready_replica_is_503_and_names_the_model(
 
 
 async def test_without_a_classifier_the_plan_is_still_followed(
-    sqlite_uow: UnitOfWorkFactory, small: ScriptedEngine, large: ScriptedEngine
+    memory_uow: UnitOfWorkFactory, small: ScriptedEngine, large: ScriptedEngine
 ) -> None:
-    seed_plan(sqlite_uow, {"small": [small.port], "large": [large.port]})
-    async with running_gateway(sqlite_uow) as gateway, gateway.ask() as answer:
+    seed_plan(memory_uow, {"small": [small.port], "large": [large.port]})
+    async with running_gateway(memory_uow) as gateway, gateway.ask() as answer:
         assert answer.status == 200
         assert "X-BOute-Class" not in answer.headers
 
 
 async def test_a_damaged_classifier_does_not_hide_the_plan(
-    sqlite_uow: UnitOfWorkFactory, small: ScriptedEngine, large: ScriptedEngine
+    memory_uow: UnitOfWorkFactory, small: ScriptedEngine, large: ScriptedEngine
 ) -> None:
-    seed_classifier(sqlite_uow, b"damaged")
-    seed_plan(sqlite_uow, {"small": [small.port], "large": [large.port]})
-    async with running_gateway(sqlite_uow) as gateway, gateway.ask() as answer:
+    seed_classifier(memory_uow, b"damaged")
+    seed_plan(memory_uow, {"small": [small.port], "large": [large.port]})
+    async with running_gateway(memory_uow) as gateway, gateway.ask() as answer:
         assert answer.status == 200
 
 
 async def test_a_view_that_changes(
-    sqlite_uow: UnitOfWorkFactory, gateway: RunningGateway, small: ScriptedEngine
+    memory_uow: UnitOfWorkFactory, gateway: RunningGateway, small: ScriptedEngine
 ) -> None:
     async with gateway.client.get(f"{gateway.url}/v1/models") as answer:
         names = [model["id"] for model in (await answer.json())["data"]]
     assert names == ["auto", "large", "small"]
-    with sqlite_uow() as work:
+    with memory_uow() as work:
         [old] = [r for r in work.replicas.unfinished() if r.kind.model == "small"]
         work.replicas.set_wanted(old.replica_id, False)
         work.replicas.transition(old.replica_id, [ReplicaState.READY], ReplicaState.DRAINING)
@@ -298,35 +332,37 @@ async def test_a_view_that_changes(
 
 
 async def test_an_outage_of_the_database_stops_nothing(
-    sqlite_uow: UnitOfWorkFactory, small: ScriptedEngine
+    memory_uow: UnitOfWorkFactory, small: ScriptedEngine
 ) -> None:
     away = False
 
     def database() -> UnitOfWork:
         if away:
             raise EnvironmentFailed("The database does not answer.")
-        return sqlite_uow()
+        return memory_uow()
 
-    seed_classifier(sqlite_uow)
-    seed_plan(sqlite_uow, {"small": [small.port]})
+    seed_classifier(memory_uow)
+    seed_plan(memory_uow, {"small": [small.port]})
     async with running_gateway(database) as gateway:
         away = True
+        assert not await gateway.app[KEEPER].refresh()
         async with gateway.ask() as answer:
             assert answer.status == 200
+        assert not await gateway.app[RECORDS].flush()
         away = False
         [record] = await gateway.records()
         assert record.request_id == answer.headers["X-BOute-Request-Id"]
 
 
 async def test_records_are_written_when_the_gateway_stops(
-    sqlite_uow: UnitOfWorkFactory, small: ScriptedEngine
+    memory_uow: UnitOfWorkFactory, small: ScriptedEngine
 ) -> None:
-    seed_classifier(sqlite_uow)
-    seed_plan(sqlite_uow, {"small": [small.port]})
-    opened = running_gateway(sqlite_uow, log_prompts=True)
+    seed_classifier(memory_uow)
+    seed_plan(memory_uow, {"small": [small.port]})
+    opened = running_gateway(memory_uow, log_prompts=True)
     async with opened as gateway, gateway.ask("1 + 1 \0 \ud800") as answer:
         assert answer.status == 200
-    with sqlite_uow() as work:
+    with memory_uow() as work:
         [record] = work.requests.latest()
     assert record.prompt == "1 + 1 \ufffd ?"
 
