@@ -1,6 +1,5 @@
 """Whether tensor-parallel groups fit on nodes: a group never crosses a node's border."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
@@ -8,15 +7,16 @@ from itertools import pairwise
 from core.domain.plan import ReplicaKind
 
 
-def groups_per_sku(placement: Mapping[ReplicaKind, int]) -> dict[str, Counter[int]]:
+def groups_per_sku(placement: Mapping[ReplicaKind, int]) -> dict[str, dict[int, int]]:
     """Return per SKU how many groups of how many devices a placement needs.
 
     A replica is `pp` groups of `tp` devices; the groups of one replica may be on several nodes.
     """
-    groups: dict[str, Counter[int]] = {}
+    groups: dict[str, dict[int, int]] = {}
     for kind, count in placement.items():
         if count > 0:
-            groups.setdefault(kind.sku, Counter())[kind.tp] += count * kind.pp
+            of_sku = groups.setdefault(kind.sku, {})
+            of_sku[kind.tp] = of_sku.get(kind.tp, 0) + count * kind.pp
     return groups
 
 

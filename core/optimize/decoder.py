@@ -80,15 +80,15 @@ class Decoder:
         routed: Mask = shares.max(axis=0) > 0
         fitted = {k: n for k, n in counts.items() if n > 0 and routed[self._owner(k)]}
         while not self._has_room(fitted):
-            if not self._drop_surplus(fitted, need, routed):
+            if not self._drop_surplus(fitted, need):
                 return None
         while (short := self._short_model(fitted, need, routed)) is not None:
-            if not self._grow(fitted, short) and not self._drop_surplus(fitted, need, routed):
+            if not self._grow(fitted, short) and not self._drop_surplus(fitted, need):
                 return None
         return fitted
 
     def _owner(self, kind: ReplicaKind) -> int:
-        return self.problem.models.index(kind.model)
+        return int(self.problem.owner[self.problem.index[kind]])
 
     def _has_room(self, counts: Mapping[ReplicaKind, int]) -> bool:
         facts = self.problem.facts
@@ -110,42 +110,40 @@ class Decoder:
 
     def _grow(self, counts: dict[ReplicaKind, int], model: int) -> bool:
         """Add the replica that gives the model capacity most cheaply, if one fits."""
-        p = self.problem
-        mine = [r for r in range(len(p.kinds)) if p.owner[r] == model]
-        for r in sorted(mine, key=lambda r: p.price[r] / p.strength[r]):
-            grown = {**counts, p.kinds[r]: counts.get(p.kinds[r], 0) + 1}
+        for kind in self.problem.cheapest_first(model):
+            grown = {**counts, kind: counts.get(kind, 0) + 1}
             if self._has_room(grown):
                 counts.update(grown)
                 return True
         return False
 
-    def _drop_surplus(self, counts: dict[ReplicaKind, int], need: Vector, routed: Mask) -> bool:
+    def _drop_surplus(self, counts: dict[ReplicaKind, int], need: Vector) -> bool:
         """Remove the dearest replica that its model can do without, if there is one."""
         p = self.problem
         supply = p.supply(counts)
         spare = []
-        for r, kind in enumerate(p.kinds):
+        for kind in counts:
+            r = p.index[kind]
             left = supply[p.owner[r]] - p.strength[r]
-            if counts.get(kind, 0) and left >= need[p.owner[r]] - 1e-9 and left > 1e-12:
-                spare.append(r)
+            if left >= need[p.owner[r]] - 1e-9 and left > 1e-12:
+                spare.append(kind)
         if not spare:
             return self._drop_least_useful(counts)
-        kind = p.kinds[max(spare, key=lambda r: p.price[r])]
-        _take_one(counts, kind)
+        _take_one(counts, max(spare, key=lambda kind: p.price[p.index[kind]]))
         return True
 
     def _drop_least_useful(self, counts: dict[ReplicaKind, int]) -> bool:
         """Without surplus, give up the kind that pays worst, if its model has a better one."""
         p = self.problem
-        pays = p.price / p.strength
-        worse = [
-            r
-            for r, kind in enumerate(p.kinds)
-            if counts.get(kind, 0) and pays[r] > pays[p.owner == p.owner[r]].min() * (1 + 1e-9)
-        ]
+
+        def pays(kind: ReplicaKind) -> float:
+            return float(p.capacity_price[p.index[kind]])
+
+        best = {m: pays(p.cheapest_first(m)[0]) for m in range(len(p.models))}
+        worse = [k for k in counts if pays(k) > best[self._owner(k)] * (1 + 1e-9)]
         if not worse or self._has_room(counts):
             return False
-        _take_one(counts, p.kinds[max(worse, key=lambda r: pays[r])])
+        _take_one(counts, max(worse, key=pays))
         return True
 
     def _with_quality(self, shares: Vector) -> Vector:

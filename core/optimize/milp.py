@@ -181,7 +181,7 @@ class Programs:
         return LinearConstraint(rows, -np.inf, 0)
 
     def _inventory(self) -> list[LinearConstraint]:
-        """A group of s devices takes floor(s / a) slots of a devices or more (exact for 1, 2, 4)."""
+        """A group of s devices takes floor(s / a) slots of a devices or more; exact for 2, 4."""
         p = self._problem
         constraints = []
         for sku in sorted({kind.sku for kind in p.kinds}):

@@ -29,7 +29,9 @@ class Problem:
         mean, lower: K x M; quality and its lower bound.
         work_s: K x M; replica-seconds of the model's reference kind per request.
         strength: R; reference replicas that one replica of the kind is worth.
+        index: Position of each kind.
         price: R; $/h of one replica.
+        capacity_price: R; $/h of one replica per reference replica that it is worth.
         owner: R; index of the kind's model.
     """
 
@@ -47,7 +49,14 @@ class Problem:
         pairs = [[facts.quality[m, c] for m in self.models] for c in self.classes]
         self.mean = np.array([[e.mean for e in row] for row in pairs])
         self.lower = np.array([[e.lower for e in row] for row in pairs])
+        self.index = {kind: r for r, kind in enumerate(self.kinds)}
         self.work_s, self.strength = self._work()
+        self.capacity_price = self.price / self.strength
+        self._cheapest_first = [
+            [self.kinds[r] for r in np.argsort(self.capacity_price) if self.owner[r] == m]
+            for m in range(len(self.models))
+        ]
+        self._scores: dict[ServingPlan, PlanScore] = {}
 
     def _work(self) -> tuple[Vector, Vector]:
         work_s = np.ones((len(self.classes), len(self.models)))
@@ -61,8 +70,10 @@ class Problem:
         return work_s, strength
 
     def score(self, plan: ServingPlan) -> PlanScore:
-        """Predict how a plan does."""
-        return self.evaluator.evaluate(plan)
+        """Predict how a plan does; a search comes back to the same plans, so scores are kept."""
+        if plan not in self._scores:
+            self._scores[plan] = self.evaluator.evaluate(plan)
+        return self._scores[plan]
 
     def plan(self, counts: Mapping[ReplicaKind, int], shares: Vector) -> ServingPlan:
         """Build a plan from replicas per kind and shares (K x M); idle replicas are left out."""
@@ -99,9 +110,14 @@ class Problem:
     def supply(self, counts: Mapping[ReplicaKind, int]) -> Vector:
         """Return M; reference replicas that a placement is worth."""
         supply = np.zeros(len(self.models))
-        for r, kind in enumerate(self.kinds):
-            supply[self.owner[r]] += counts.get(kind, 0) * self.strength[r]
+        for kind, count in counts.items():
+            r = self.index[kind]
+            supply[self.owner[r]] += count * self.strength[r]
         return supply
+
+    def cheapest_first(self, model: int) -> list[ReplicaKind]:
+        """Return the kinds of a model by rising price of capacity."""
+        return self._cheapest_first[model]
 
 
 def placeable(kind: ReplicaKind, facts: PlanningFacts) -> bool:
