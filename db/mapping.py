@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from datetime import datetime
 from enum import Enum
 from typing import Any, Generic, TypeVar, get_type_hints
 
@@ -39,7 +40,8 @@ class Mapper(Generic[Record, Row]):
         """Return field values as column values.
 
         Raises:
-            ValueError: A field is not one of the record's, or a number is not finite.
+            ValueError: A field is not one of the record's, a number is not finite or a timestamp
+            has no time zone.
         """
         return {name: self._column(name, value) for name, value in values.items()}
 
@@ -64,32 +66,35 @@ class Mapper(Generic[Record, Row]):
         if name not in self.names:
             raise ValueError(f"{self._record.__name__} has no field {name!r}")
         if name in self._json:
-            # Checked before it becomes JSON: there, infinity would silently turn into null.
-            refuse_non_finite(name, self._json[name].dump_python(value))
-            return self._json[name].dump_python(value, mode="json")
-        if isinstance(value, Enum):
-            return value.value
-        refuse_non_finite(name, value)
-        return storable(value) if isinstance(value, str) else value
+            # Not mode="json": that silently turns infinity into null.
+            value = self._json[name].dump_python(value)
+        return storable(name, value)
 
 
-def storable(text: str) -> str:
-    """Return text without what a database refuses: NUL and halves of surrogate pairs.
+def storable(name: str, value: Any) -> Any:
+    """Return a value as a column takes it: enum members as text, tuples as lists, at any depth.
 
-    Both can arrive in a request's JSON; one such text must not keep a whole batch out.
+    Text loses what databases refuse, NUL and halves of surrogate pairs: both can arrive in a
+    request's JSON, and one such text must not keep a whole batch out.
+
+    Args:
+        name: Named in errors.
+        value: A plain value, or what `TypeAdapter.dump_python` makes of a structured one.
+
+    Raises:
+        ValueError: A number is not finite (failed is a state and NULL), or a timestamp has no
+            time zone.
     """
-    return (
-        text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\N{REPLACEMENT CHARACTER}")
-    )
-
-
-def refuse_non_finite(name: str, value: Any) -> None:
-    """Raise ValueError for NaN and infinity at any depth: failed is a state and NULL."""
+    if isinstance(value, dict):
+        return {storable(name, key): storable(name, inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [storable(name, inner) for inner in value]
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{name} is not finite")
-    if isinstance(value, dict):
-        for inner in value.values():
-            refuse_non_finite(name, inner)
-    if isinstance(value, list | tuple):
-        for inner in value:
-            refuse_non_finite(name, inner)
+    if isinstance(value, datetime) and value.tzinfo is None:
+        raise ValueError(f"{name} has no time zone")
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd")
+    return value

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from core.domain.profile import Profile
 from core.domain.quality import Outcome, QualityEstimate, QuerySet
 from core.domain.workload import Workload
-from db.mapping import Mapper, refuse_non_finite
+from db.mapping import Mapper, storable
 from db.models import (
     ClassifierRow,
     OutcomeRow,
@@ -93,7 +93,7 @@ class SqlQuerySets:
 
     def names(self) -> list[str]:
         """Return every name, sorted."""
-        return list(self._session.scalars(select(QuerySetRow.name).order_by(QuerySetRow.name)))
+        return sorted(self._session.scalars(select(QuerySetRow.name)))
 
 
 class SqlOutcomes:
@@ -140,9 +140,12 @@ class SqlClassifiers:
 
     def add(self, content: bytes, facts: Mapping[str, Any], created_at: datetime) -> int:
         """Store a classifier and return its version."""
-        refuse_non_finite("facts", dict(facts))
         numbered = insert(ClassifierRow).returning(ClassifierRow.version)
-        values = {"content": content, "facts": dict(facts), "created_at": created_at}
+        values = {
+            "content": content,
+            "facts": storable("facts", dict(facts)),
+            "created_at": created_at,
+        }
         return self._session.execute(numbered, values).scalar_one()
 
     def latest(self) -> tuple[int, bytes, dict[str, Any]] | None:

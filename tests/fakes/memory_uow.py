@@ -1,0 +1,393 @@
+"""`UnitOfWork` in memory, for tests that need no database; passes the contract suite."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+
+from core.domain.catalog import ModelSpec
+from core.domain.deployment import LIVE_STATES, Deployment, DeploymentState, Replica, ReplicaState
+from core.domain.fleet import Device, Price
+from core.domain.job import Job, JobState
+from core.domain.profile import Profile
+from core.domain.quality import Outcome, QualityEstimate, QuerySet
+from core.domain.study import Study, Trial
+from core.domain.traffic import RequestRecord
+from core.domain.workload import Workload
+from core.errors import Conflict
+from core.ports import RequestTotals
+from tests.fakes.memory_store import Store, Table, Transaction
+
+WANTED = (DeploymentState.ROLLING, DeploymentState.ACTIVE)
+UNFINISHED = (ReplicaState.PENDING, *LIVE_STATES)
+
+
+def newest_first(records: list[Any], time: str, key: str) -> list[Any]:
+    """Sort by a time, latest first; equal times by key."""
+    by_key = sorted(records, key=lambda record: getattr(record, key))
+    return sorted(by_key, key=lambda record: getattr(record, time), reverse=True)
+
+
+class MemoryDevices:
+    def __init__(self, transaction: Transaction) -> None:
+        self._table = Table(transaction, "devices", lambda d: d.device_id)
+
+    def upsert(self, devices: Sequence[Device]) -> None:
+        for device in devices:
+            self._table.save(device, keep=["enabled"])
+
+    def set_enabled(self, device_id: str, enabled: bool) -> bool:
+        return self._table.change(device_id, lambda _: True, {"enabled": enabled})
+
+    def all(self) -> list[Device]:
+        return sorted(self._table.all(), key=lambda d: (d.node, d.index))
+
+
+class MemoryPrices:
+    def __init__(self, transaction: Transaction) -> None:
+        self._table = Table(transaction, "prices")
+
+    def add(self, price: Price) -> None:
+        self._table.add(price)
+
+    def all(self) -> list[Price]:
+        return sorted(self._table.all(), key=lambda p: p.valid_from)
+
+
+class MemoryModels:
+    def __init__(self, transaction: Transaction) -> None:
+        self._table = Table(transaction, "models", lambda m: m.name)
+
+    def save(self, model: ModelSpec) -> None:
+        self._table.save(model)
+
+    def get(self, name: str) -> ModelSpec | None:
+        found: ModelSpec | None = self._table.get(name)
+        return found
+
+    def all(self) -> list[ModelSpec]:
+        return sorted(self._table.all(), key=lambda m: m.name)
+
+    def remove(self, name: str) -> bool:
+        return self._table.remove(lambda m: m.name == name)
+
+
+class MemoryProfiles:
+    def __init__(self, transaction: Transaction) -> None:
+        self._table = Table(transaction, "profiles", lambda p: p.profile_id)
+
+    def save(self, profile: Profile) -> None:
+        self._table.save(profile)
+
+    def get(self, profile_id: str) -> Profile | None:
+        found: Profile | None = self._table.get(profile_id)
+        return found
+
+    def all(self) -> list[Profile]:
+        return newest_first(self._table.all(), "measured_at", "profile_id")
+
+    def latest(self) -> list[Profile]:
+        newest: dict[tuple[Any, ...], Profile] = {}
+        for profile in self.all():
+            if profile.levels:
+                newest.setdefault((profile.model, profile.sku, profile.tp, profile.pp), profile)
+        return [newest[key] for key in sorted(newest)]
+
+
+class MemoryWorkloads:
+    def __init__(self, transaction: Transaction) -> None:
+        self._table = Table(transaction, "workloads", lambda w: w.workload_id)
+
+    def save(self, workload: Workload) -> None:
+        self._table.save(workload)
+
+    def get(self, workload_id: str) -> Workload | None:
+        found: Workload | None = self._table.get(workload_id)
+        return found
+
+    def all(self) -> list[Workload]:
+        return newest_first(self._table.all(), "created_at", "workload_id")
+
+
+class MemoryQuerySets:
+    def __init__(self, transaction: Transaction) -> None:
+        self._table = Table(transaction, "query_sets", lambda q: q.name)
+
+    def save(self, query_set: QuerySet) -> None:
+        self._table.save(query_set)
+
+    def get(self, name: str) -> QuerySet | None:
+        found: QuerySet | None = self._table.get(name)
+        return found
+
+    def names(self) -> list[str]:
+        return sorted(query_set.name for query_set in self._table.all())
+
+
+class MemoryOutcomes:
+    def __init__(self, transaction: Transaction) -> None:
+        self._outcomes = Table(transaction, "outcomes")
+        self._estimates = Table(transaction, "estimates", lambda e: (e.model, e.query_class))
+
+    def add(self, outcomes: Sequence[Outcome]) -> None:
+        for outcome in outcomes:
+            self._outcomes.add(outcome)
+
+    def remove_job(self, job_id: str, query_class: str) -> None:
+        self._outcomes.remove(lambda o: o.job_id == job_id and o.query_class == query_class)
+
+    def all(self) -> list[Outcome]:
+        return self._outcomes.all()
+
+    def by_job(self, job_id: str) -> list[Outcome]:
+        return [outcome for outcome in self._outcomes.all() if outcome.job_id == job_id]
+
+    def save_estimate(self, estimate: QualityEstimate) -> None:
+        self._estimates.save(estimate)
+
+    def estimates(self) -> list[QualityEstimate]:
+        return sorted(self._estimates.all(), key=lambda e: (e.model, e.query_class))
+
+
+class MemoryClassifiers:
+    def __init__(self, transaction: Transaction) -> None:
+        self._table = Table(transaction, "classifiers")
+
+    def add(self, content: bytes, facts: Mapping[str, Any], created_at: datetime) -> int:
+        return self._table.add((content, dict(facts), created_at))
+
+    def latest(self) -> tuple[int, bytes, dict[str, Any]] | None:
+        version = self.latest_version()
+        if version is None:
+            return None
+        content, facts, _ = self._table.get(version)
+        return version, content, facts
+
+    def latest_version(self) -> int | None:
+        return len(self._table.all()) or None
+
+
+class MemoryStudies:
+    def __init__(self, transaction: Transaction) -> None:
+        self._studies = Table(transaction, "studies", lambda s: s.study_id)
+        self._trials = Table(transaction, "trials", lambda t: (t.study_id, t.number))
+
+    def save(self, study: Study) -> None:
+        self._studies.save(study)
+
+    def get(self, study_id: str) -> Study | None:
+        found: Study | None = self._studies.get(study_id)
+        return found
+
+    def all(self) -> list[Study]:
+        return newest_first(self._studies.all(), "created_at", "study_id")
+
+    def save_trials(self, trials: Sequence[Trial]) -> None:
+        for trial in trials:
+            if self._studies.get(trial.study_id) is None:
+                raise Conflict(f"There is no study {trial.study_id!r}.")
+            self._trials.save(trial)
+
+    def trials(self, study_id: str) -> list[Trial]:
+        of_study = [trial for trial in self._trials.all() if trial.study_id == study_id]
+        return sorted(of_study, key=lambda t: t.number)
+
+
+class MemoryDeployments:
+    def __init__(self, transaction: Transaction) -> None:
+        self._table = Table(transaction, "deployments", lambda d: d.deployment_id)
+
+    def add(self, deployment: Deployment) -> None:
+        self._table.add(deployment)
+
+    def get(self, deployment_id: str) -> Deployment | None:
+        found: Deployment | None = self._table.get(deployment_id)
+        return found
+
+    def all(self) -> list[Deployment]:
+        return newest_first(self._table.all(), "created_at", "deployment_id")
+
+    def current(self) -> Deployment | None:
+        return next((d for d in self.all() if d.state in WANTED), None)
+
+    def active(self) -> Deployment | None:
+        return next((d for d in self.all() if d.state is DeploymentState.ACTIVE), None)
+
+    def transition(
+        self,
+        deployment_id: str,
+        from_states: Sequence[DeploymentState],
+        to: DeploymentState,
+        at: datetime,
+        message: str = "",
+    ) -> bool:
+        changes: dict[str, Any] = {"state": to, "message": message}
+        if to is DeploymentState.ACTIVE:
+            changes["active_at"] = at
+        elif to not in WANTED:
+            changes["ended_at"] = at
+        return self._table.change(deployment_id, lambda d: d.state in from_states, changes)
+
+
+class MemoryReplicas:
+    def __init__(self, transaction: Transaction) -> None:
+        self._table = Table(transaction, "replicas", lambda r: r.replica_id)
+
+    def add(self, replica: Replica) -> None:
+        self._table.add(replica)
+
+    def get(self, replica_id: str) -> Replica | None:
+        found: Replica | None = self._table.get(replica_id)
+        return found
+
+    def all(self) -> list[Replica]:
+        return newest_first(self._table.all(), "created_at", "replica_id")
+
+    def unfinished(self) -> list[Replica]:
+        return [replica for replica in self._oldest_first() if replica.state in UNFINISHED]
+
+    def by_owner(self, owner: str) -> list[Replica]:
+        return [replica for replica in self._oldest_first() if replica.owner == owner]
+
+    def set_wanted(self, replica_id: str, wanted: bool) -> bool:
+        return self._table.change(replica_id, lambda _: True, {"wanted": wanted})
+
+    def change_owner(self, replica_id: str, from_owner: str, to_owner: str) -> bool:
+        live = (ReplicaState.STARTING, ReplicaState.READY)
+        return self._table.change(
+            replica_id,
+            lambda r: r.owner == from_owner and r.state in live,
+            {"owner": to_owner, "wanted": True},
+        )
+
+    def transition(
+        self,
+        replica_id: str,
+        from_states: Sequence[ReplicaState],
+        to: ReplicaState,
+        changes: Mapping[str, Any] | None = None,
+    ) -> bool:
+        new = {**(changes or {}), "state": to}
+        return self._table.change(replica_id, lambda r: r.state in from_states, new)
+
+    def _oldest_first(self) -> list[Replica]:
+        return sorted(self._table.all(), key=lambda r: (r.created_at, r.replica_id))
+
+
+class MemoryJobs:
+    def __init__(self, transaction: Transaction) -> None:
+        self._table = Table(transaction, "jobs", lambda j: j.job_id)
+
+    def add(self, job: Job) -> None:
+        self._table.add(job)
+
+    def get(self, job_id: str) -> Job | None:
+        found: Job | None = self._table.get(job_id)
+        return found
+
+    def all(self, limit: int = 200) -> list[Job]:
+        return self._table.all()[::-1][:limit]
+
+    def active(self) -> list[Job]:
+        return [job for job in self._table.all() if job.active]
+
+    def transition(
+        self,
+        job_id: str,
+        from_states: Sequence[JobState],
+        to: JobState,
+        changes: Mapping[str, Any] | None = None,
+    ) -> bool:
+        new = {**(changes or {}), "state": to}
+        return self._table.change(job_id, lambda j: j.state in from_states, new)
+
+    def report(self, job_id: str, progress: float, message: str, at: datetime) -> bool:
+        changes = {"progress": progress, "message": message, "heartbeat_at": at}
+        return self._table.change(job_id, lambda j: j.state is JobState.RUNNING, changes)
+
+    def request_cancel(self, job_id: str) -> bool:
+        return self._table.change(job_id, lambda j: j.active, {"cancel_requested": True})
+
+
+@dataclass(frozen=True, slots=True)
+class DayTotals:
+    day: str
+    model: str
+    requests: int
+    input_tokens: int
+    output_tokens: int
+
+
+class MemoryRequests:
+    def __init__(self, transaction: Transaction) -> None:
+        self._table = Table(transaction, "requests", lambda r: r.request_id)
+
+    def add(self, records: Sequence[RequestRecord]) -> None:
+        self._table.add_new(records)
+
+    def between(self, start: datetime, end: datetime, limit: int = 100_000) -> list[RequestRecord]:
+        within = [record for record in self._table.all() if start <= record.at < end]
+        return sorted(within, key=lambda r: (r.at, r.request_id))[:limit]
+
+    def latest(self, limit: int = 50) -> list[RequestRecord]:
+        return newest_first(self._table.all(), "at", "request_id")[:limit]
+
+    def totals_by_day(self) -> list[RequestTotals]:
+        groups: dict[tuple[str, str], list[RequestRecord]] = {}
+        for record in self._table.all():
+            if record.status == 200 and record.model:
+                day = record.at.astimezone(UTC).date().isoformat()
+                groups.setdefault((day, record.model), []).append(record)
+        return [self._totals(*key, groups[key]) for key in sorted(groups)]
+
+    def _totals(self, day: str, model: str, records: list[RequestRecord]) -> DayTotals:
+        tokens_in = sum(record.input_tokens or 0 for record in records)
+        tokens_out = sum(record.output_tokens or 0 for record in records)
+        return DayTotals(day, model, len(records), tokens_in, tokens_out)
+
+
+class MemoryUnitOfWork:
+    """One transaction over all repositories."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __enter__(self) -> Self:
+        self._transaction = transaction = Transaction(self._store)
+        self.devices = MemoryDevices(transaction)
+        self.prices = MemoryPrices(transaction)
+        self.models = MemoryModels(transaction)
+        self.profiles = MemoryProfiles(transaction)
+        self.workloads = MemoryWorkloads(transaction)
+        self.query_sets = MemoryQuerySets(transaction)
+        self.outcomes = MemoryOutcomes(transaction)
+        self.classifiers = MemoryClassifiers(transaction)
+        self.studies = MemoryStudies(transaction)
+        self.deployments = MemoryDeployments(transaction)
+        self.replicas = MemoryReplicas(transaction)
+        self.jobs = MemoryJobs(transaction)
+        self.requests = MemoryRequests(transaction)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._transaction.rollback()
+
+    def commit(self) -> None:
+        self._transaction.commit()
+
+
+class MemoryDatabase:
+    """A database that lives as long as the object."""
+
+    def __init__(self) -> None:
+        self._store = Store()
+
+    def unit_of_work(self) -> MemoryUnitOfWork:
+        """Open a transaction on it."""
+        return MemoryUnitOfWork(self._store)
