@@ -60,6 +60,8 @@ class OptimiseJob:
             return self._measure(context, study, int(step.removeprefix(LIVE)))
 
     def _search(self, context: JobContext, study: Study) -> dict[str, Any]:
+        if study.reference and any(trial.measured for trial in _trials(context, study)):
+            return self._go_on(context, study)
         share = live_fraction(0, study.live_evaluations) if study.live_evaluations else 0.95
         found = search(
             _facts(context, study),
@@ -73,6 +75,13 @@ class OptimiseJob:
         else:
             _save(context, replace(study, state=StudyState.RUNNING, finished_at=None), found)
         return {"trials": len(found.trials), "message": found.message}
+
+    def _go_on(self, context: JobContext, study: Study) -> dict[str, Any]:
+        """A retried study keeps what was measured: that took minutes of real replicas."""
+        with context.uow() as work:
+            work.studies.save(replace(study, state=StudyState.RUNNING, finished_at=None))
+            work.commit()
+        return {"message": "Going on with what was measured before."}
 
     def _measure(self, context: JobContext, study: Study, number: int) -> dict[str, Any]:
         trials = _trials(context, study)
