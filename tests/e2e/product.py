@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -31,6 +31,8 @@ class Product:
 
     settings: Settings
     process: "subprocess.Popen[bytes]"
+    descendants: list[psutil.Process] = field(default_factory=list)
+    descendant_names: list[str] = field(default_factory=list)
 
     @property
     def dashboard_url(self) -> str:
@@ -43,13 +45,6 @@ class Product:
     @property
     def uow(self) -> UnitOfWorkFactory:
         return uow_factory(self.settings.database_url)
-
-    def owns(self, process: psutil.Process) -> bool:
-        """Whether a process was started by this product (they all inherit its home)."""
-        try:
-            return process.environ().get("BOUTE_HOME") == str(self.settings.home)
-        except (psutil.Error, OSError):
-            return False
 
     def wait_for_front(self, timeout_s: float) -> str:
         """Wait until a study is done and return its id; a failed job fails the test."""
@@ -64,7 +59,10 @@ class Product:
         raise AssertionError(f"no front after {timeout_s} s")
 
     def stop(self) -> None:
+        """Press Ctrl-C; remember what ran below it, vLLM's engines included."""
         if self.process.poll() is None:
+            self.descendants = psutil.Process(self.process.pid).children(recursive=True)
+            self.descendant_names = [process.name() for process in self.descendants]
             self.process.send_signal(signal.SIGINT)
             self.process.wait(STOP_S)
 
