@@ -41,11 +41,15 @@ class Answer:
         return (self.e2e_ms - self.ttft_ms) / (self.output_tokens - 1)
 
 
-def open_session() -> aiohttp.ClientSession:
-    """Return a session without a limit on connections: the load decides, not the client."""
+def open_session(timeout_s: float = REQUEST_TIMEOUT_S) -> aiohttp.ClientSession:
+    """Return a session without a limit on connections: the load decides, not the client.
+
+    Args:
+        timeout_s: Longest time one answer may take, from sending to its end.
+    """
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0),
-        timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S),
+        timeout=aiohttp.ClientTimeout(total=timeout_s),
     )
 
 
@@ -69,7 +73,9 @@ async def ask(
                 reading.error = f"HTTP {response.status}: {(await response.text())[:300]}"
             else:
                 await reading.read(response.content)
-    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+    except TimeoutError:
+        reading.error = f"No complete answer within {session.timeout.total:g} s."
+    except (aiohttp.ClientError, ValueError) as error:
         reading.error = f"{type(error).__name__}: {error}"
     return reading.answer()
 
@@ -89,8 +95,8 @@ class _Reading:
     async def read(self, stream: aiohttp.StreamReader) -> None:
         """Read events to the end."""
         async for line in stream:
-            if line.startswith(b"data: "):
-                self._event(line[6:].strip())
+            if line.startswith(b"data:"):
+                self._event(line[5:].strip())
 
     def answer(self) -> Answer:
         """Return what was collected."""
@@ -112,11 +118,17 @@ class _Reading:
             self._done = True
             return
         event = json.loads(data)
-        if "error" in event:
-            self.error = str(event["error"])[:300]
+        if not isinstance(event, dict):
+            raise ValueError(f"an event is not an object: {data[:100]!r}")
+        if event.get("error"):
+            self.error = f"The server says: {_message(event['error'])}"
         self._usage = event.get("usage") or self._usage
-        for choice in event.get("choices", []):
-            content = choice.get("delta", {}).get("content")
+        for choice in event.get("choices") or []:
+            content = (choice.get("delta") or {}).get("content")
             if content:
                 self._first_s = self._first_s or time.perf_counter()
                 self._parts.append(content)
+
+
+def _message(error: Any) -> str:
+    return str(error.get("message", error) if isinstance(error, dict) else error)[:300]

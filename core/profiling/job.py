@@ -51,15 +51,17 @@ class ProfileJob:
     def _level(self, concurrency: int, context: JobContext) -> dict[str, Any]:
         [replica] = context.replicas({replica_kind(context.job.params): 1})
         window = asyncio.run(_drive(concurrency, replica, context))
-        level = load_level(concurrency, window, replica.memory_bytes or 0)
+        level = load_level(concurrency, window, _memory_bytes(replica, context))
         if level is None:
-            raise EngineFailed(
-                f"No request succeeded with {concurrency} in flight: "
-                f"{first_error(window.answers) or 'none was answered in time'}",
-                "Shorten the answers or lengthen the levels, then retry.",
-            )
+            raise _nothing_answered(concurrency, window)
         _store_level(level, context)
-        return {"requests": level.requests, "requests_per_s": level.requests_per_s}
+        done = _overall(context.job.params["concurrencies"], concurrency, 1.0)
+        context.progress(done, _told(level))
+        return {
+            "requests": level.requests,
+            "errors": level.errors,
+            "requests_per_s": level.requests_per_s,
+        }
 
     def _finish(self, context: JobContext) -> dict[str, Any]:
         profile = _profile(context)
@@ -87,6 +89,34 @@ def query_set_of(context: JobContext) -> QuerySet:
     if found is None:
         raise NotFound("The job's query set is gone.", "Upload it again on Workload & quality.")
     return found
+
+
+def _memory_bytes(replica: Replica, context: JobContext) -> int:
+    """Memory as last seen by the controller: under load it is more than at the start."""
+    with context.uow() as work:
+        now = work.replicas.get(replica.replica_id)
+    return (now or replica).memory_bytes or 0
+
+
+def _nothing_answered(concurrency: int, window: Window) -> EngineFailed:
+    error = first_error(window.answers)
+    if error:
+        return EngineFailed(
+            f"Every request failed with {concurrency} in flight: {error}",
+            "The replica's log tells why; levels measured before are kept. Mend it, then retry.",
+        )
+    return EngineFailed(
+        f"No answer ended within {window.duration_s:g} s with {concurrency} in flight.",
+        "Lengthen the levels, or use a query set with shorter answers.",
+    )
+
+
+def _told(level: LoadLevel) -> str:
+    failed = f", {level.errors} failed" if level.errors else ""
+    return (
+        f"Level {level.concurrency}: {level.requests} requests{failed}, "
+        f"{level.requests_per_s:.1f} req/s, TTFT p50 {level.ttft_ms.p50:.0f} ms"
+    )
 
 
 def _empty_profile(job: Job, replica: Replica) -> Profile:
@@ -129,7 +159,7 @@ async def _drive(concurrency: int, replica: Replica, context: JobContext) -> Win
     seconds = float(params["seconds_per_level"])
 
     def report(fraction: float, counted: int) -> None:
-        text = f"{concurrency} in flight: {counted} answers counted"
+        text = f"Level {concurrency}: {counted} requests so far"
         context.progress(_overall(params["concurrencies"], concurrency, fraction), text)
 
     async with open_session() as session:

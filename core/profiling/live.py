@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import count
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from core.profiling.client import Answer, ask, open_session
 from core.profiling.load import open_loop, poisson_arrivals_s
 from core.profiling.statistics import first_error, spread
 from core.routing.classifier import Classifier
-from core.routing.policy import Router, pick_replica
+from core.routing.policy import Router, in_turn, pick_replica
 
 SECONDS = 15.0
 FEWEST_REQUESTS = 60
@@ -36,7 +37,8 @@ class LiveEvaluator:
         facts: The workload and the limits.
         query_set: Queries of every class of the workload.
         score: Scores an answer against its reference.
-        classifier: The one the gateway would use; None routes by the query set's own classes.
+        classifier: The one the gateway would use; None sends all by the safest class's route,
+            as the gateway does.
         seed: Of arrivals and of the draw of queries; the same for every plan, so that plans are
             compared on the same traffic.
     """
@@ -72,10 +74,10 @@ class LiveEvaluator:
     def _queries(self) -> list[Query]:
         rng = np.random.default_rng(self._seed)
         rate_rps = self._facts.workload.rate_rps
-        count = WARM_UP_REQUESTS + max(FEWEST_REQUESTS, int(rate_rps * SECONDS))
+        size = WARM_UP_REQUESTS + max(FEWEST_REQUESTS, int(rate_rps * SECONDS))
         names = [t.query_class for t in self._facts.workload.classes]
         weights = [self._facts.workload.weight(name) for name in names]
-        drawn = rng.choice(len(names), size=count, p=weights)
+        drawn = rng.choice(len(names), size=size, p=weights)
         by_class = {name: self._query_set.of_class(name) for name in names}
         return [by_class[names[i]][int(rng.integers(len(by_class[names[i]])))] for i in drawn]
 
@@ -88,6 +90,7 @@ class LiveEvaluator:
     ) -> list[Answer]:
         router = Router(plan, self._classifier, self._facts.models_by_quality)
         outstanding: Counter[str] = Counter()
+        turns = count()
         fraction = self._context.job.progress
 
         def report(_: float, done: int) -> None:
@@ -98,7 +101,8 @@ class LiveEvaluator:
 
             async def ask_one(query: Query) -> Answer:
                 model = router.choose(query.text).model
-                replica = pick_replica([r for r in replicas if r.kind.model == model], outstanding)
+                able = [r for r in replicas if r.kind.model == model]
+                replica = pick_replica(in_turn(able, next(turns)), outstanding)
                 outstanding[replica.replica_id] += 1
                 try:
                     return await ask(

@@ -16,7 +16,10 @@ AskItem = Callable[[Item], Awaitable[Answer]]
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Answers that began and ended inside a counted window.
+    """Answers that ended inside a counted window.
+
+    They may have begun before it, just as others begun in it end after it: so many answers per
+    second of the window are the throughput, without bias.
 
     Attributes:
         answers: In order of completion.

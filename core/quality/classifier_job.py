@@ -4,7 +4,6 @@ from typing import Any
 
 from core.domain.ids import utc_now
 from core.domain.job import Job
-from core.errors import NotReady
 from core.ports import JobContext
 from core.routing.classifier import train
 
@@ -19,18 +18,17 @@ class ClassifierJob:
         return ["train"]
 
     def run(self, step: str, context: JobContext) -> dict[str, Any]:
-        """Train, store, and return what is known of the new classifier."""
+        """Train, store, and return what is known of the new classifier.
+
+        Raises:
+            NotReady: There are no outcomes of at least two query classes yet.
+        """
         context.progress(0.1, "Reading outcomes")
         with context.uow() as work:
-            # Several models answered the same query: it counts once.
-            labelled = {o.query: o.query_class for o in work.outcomes.all()}
-        if len(set(labelled.values())) < 2:
-            raise NotReady(
-                "There are no outcomes of at least two query classes yet.",
-                "Score a model on a query set first, on Workload & quality.",
-            )
-        context.progress(0.3, f"Training on {len(labelled)} queries")
-        classifier, facts = train(list(labelled), list(labelled.values()), SEED)
+            outcomes = work.outcomes.all()
+        texts, classes = [o.query for o in outcomes], [o.query_class for o in outcomes]
+        context.progress(0.3, f"Training on {len(set(texts))} queries")
+        classifier, facts = train(texts, classes, SEED)
         with context.uow() as work:
             version = work.classifiers.add(classifier.to_bytes(), facts, utc_now())
             work.commit()

@@ -2,11 +2,14 @@
 
 import re
 from collections.abc import Callable
+from decimal import Decimal
 
 from core.errors import NotFound
 
 Scorer = Callable[[str, str], float]
-NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+# A minus right behind a digit is a subtraction: "7-3" holds 7 and 3.
+NUMBER = re.compile(r"(?:(?<!\d)-)?\d+(?:\.\d+)?")
+THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 
 
 def exact_match(answer: str, reference: str) -> float:
@@ -21,11 +24,15 @@ def contains(answer: str, reference: str) -> float:
 
 def numeric(answer: str, reference: str) -> float:
     """1 if the last number in the answer equals the reference."""
-    numbers = NUMBER.findall(answer.replace(",", ""))
-    wanted = NUMBER.fullmatch(reference.strip().replace(",", ""))
-    if not numbers or wanted is None:
-        return 0.0
-    return float(float(numbers[-1]) == float(wanted.group()))
+    numbers = NUMBER.findall(THOUSANDS.sub("", answer))
+    wanted = _number(reference)
+    # Decimal, because floats take different long numbers for the same one.
+    return float(bool(numbers) and wanted is not None and Decimal(numbers[-1]) == wanted)
+
+
+def _number(reference: str) -> Decimal | None:
+    found = NUMBER.fullmatch(THOUSANDS.sub("", reference.strip()))
+    return Decimal(found.group()) if found else None
 
 
 SCORERS: dict[str, Scorer] = {
@@ -44,6 +51,15 @@ def scorer(name: str) -> Scorer:
     if name not in SCORERS:
         raise NotFound(f"There is no scorer {name!r}.", f"Choose one of {', '.join(SCORERS)}.")
     return SCORERS[name]
+
+
+def why_unusable(scorer_name: str, reference: str) -> str | None:
+    """Say why a scorer can never find an answer right, or wrong, by this reference."""
+    if not _normalised(reference):
+        return "has no reference answer"
+    if scorer_name == "numeric" and _number(reference) is None:
+        return f"has the reference {reference[:40]!r}, which is not a number"
+    return None
 
 
 def _normalised(text: str) -> str:

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from core.errors import InvalidInput
+from core.errors import InvalidInput, NotReady
 from core.routing.features import FEATURE_VERSION, SIZE, features
 
 HELD_OUT_SHARE = 0.25
 REGULARISATION = 1.0
+FEWEST_PER_CLASS = 4
+"""Distinct texts a class needs to be learned: three to learn from, one to test with."""
 
 
 class Classifier:
@@ -36,6 +38,10 @@ class Classifier:
             raise InvalidInput(
                 "The classifier does not fit this version of BOute.", "Train it again."
             )
+        if not classes or len(set(classes)) < len(classes):
+            raise InvalidInput("The classifier's classes are none, or not distinct.")
+        if not (np.isfinite(weights).all() and np.isfinite(bias).all()):
+            raise InvalidInput("The classifier's weights are not numbers.", "Train it again.")
         self.classes = tuple(classes)
         self._weights = weights
         self._bias = bias
@@ -69,9 +75,10 @@ class Classifier:
             tensors = load(content)
             metadata = _metadata(content)
             classes = [str(name) for name in json.loads(metadata["classes"])]
+            weights, bias = (tensors[key].astype(np.float32) for key in ("weights", "bias"))
             if metadata["features"] != str(FEATURE_VERSION):
                 raise InvalidInput("The classifier uses other features.", "Train it again.")
-            return Classifier(classes, tensors["weights"], tensors["bias"])
+            return Classifier(classes, weights, bias)
         except (SafetensorError, ValueError, KeyError, TypeError) as error:
             raise InvalidInput("The stored classifier is damaged.", "Train it again.") from error
 
@@ -79,26 +86,33 @@ class Classifier:
 def train(
     texts: Sequence[str], classes: Sequence[str], seed: int
 ) -> tuple[Classifier, dict[str, Any]]:
-    """Train on distinct labelled texts; accuracy is measured on texts held out.
+    """Train on labelled texts; accuracy is measured on texts held out.
+
+    A repeated text counts once (its last label), or it would be learned and tested with.
 
     Returns:
         The classifier, trained on everything, and facts: `n`, `classes`, `accuracy` and
-        `confusion` (true x predicted counts) of one trained without the held-out quarter.
+        `confusion` (true x predicted counts) of one trained without the held-out quarter,
+        `left_out` (classes with too few texts).
+
+    Raises:
+        NotReady: Fewer than two classes have enough texts.
     """
     from sklearn.model_selection import train_test_split
 
-    x = np.stack([features(text) for text in texts])
-    y = np.asarray(classes)
-    stratify = y if min(Counter(classes).values()) >= 4 else None
+    labelled, left_out = _enough(dict(zip(texts, classes, strict=True)))
+    x = np.stack([features(text) for text in labelled])
+    y = np.asarray(list(labelled.values()))
     x_train, x_test, y_train, y_test = train_test_split(
-        x, y, test_size=HELD_OUT_SHARE, random_state=seed, stratify=stratify
+        x, y, test_size=HELD_OUT_SHARE, random_state=seed, stratify=y
     )
     predicted = _fit(x_train, y_train, seed).predict(x_test)
     model = _fit(x, y, seed)
     names = [str(name) for name in model.classes_]
     facts = {
-        "n": len(texts),
+        "n": len(labelled),
         "classes": names,
+        "left_out": left_out,
         "accuracy": float((predicted == y_test).mean()),
         "held_out": len(y_test),
         "confusion": [
@@ -108,6 +122,20 @@ def train(
     }
     weights, bias = _rows(model)
     return Classifier(names, weights, bias), facts
+
+
+def _enough(labelled: dict[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Return the texts of classes that can be learned, and the names of those that cannot."""
+    counts = Counter(labelled.values())
+    left_out = sorted(name for name, count in counts.items() if count < FEWEST_PER_CLASS)
+    if len(counts) - len(left_out) < 2:
+        found = ", ".join(f"{count} of {name!r}" for name, count in sorted(counts.items()))
+        raise NotReady(
+            f"Two query classes with {FEWEST_PER_CLASS} different texts each are needed to train "
+            f"a classifier; there are {found or 'none'}.",
+            "Score a model on a query set of several classes first, on Workload & quality.",
+        )
+    return {text: name for text, name in labelled.items() if name not in left_out}, left_out
 
 
 def _fit(x: NDArray[np.float32], y: NDArray[Any], seed: int) -> Any:

@@ -26,7 +26,12 @@ class Decision:
 
 
 class Router:
-    """Routes by a plan's shares; keeps count, so that realised shares track the plan closely.
+    """Routes by a plan's shares, so evenly that realised shares track the plan closely.
+
+    Smooth weighted round robin per class: with every query each usable model earns its share of
+    a turn, and the one with most credit answers and pays one. A model that is away earns
+    nothing, so it is not flooded when it comes back. No randomness: the same queries in the same
+    order are always routed the same.
 
     Args:
         plan: Its routing table.
@@ -46,7 +51,7 @@ class Router:
             name: plan.shares(name) for name in sorted({r.query_class for r in plan.routing})
         }
         self._order = tuple(quality_order)
-        self._sent: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+        self._credit: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
 
     def choose(self, text: str, available_models: Collection[str] | None = None) -> Decision:
         """Decide for one query.
@@ -69,7 +74,7 @@ class Router:
                 f"(its models: {', '.join(sorted(shares)) or 'none'}).",
                 "Replicas may be starting: try again in a few seconds.",
             )
-        return Decision(query_class, self._most_behind(query_class, usable), confidence)
+        return Decision(query_class, self._next_in_turn(query_class, usable), confidence)
 
     def _classify(self, text: str) -> tuple[str, float]:
         if not self._shares:
@@ -89,20 +94,26 @@ class Router:
 
         return max(self._shares, key=lean)
 
-    def _most_behind(self, query_class: str, shares: Mapping[str, float]) -> str:
-        """Send to the model that is furthest behind its share of what was sent so far."""
-        sent = self._sent[query_class]
-        total, weight = sum(sent[m] for m in shares) + 1, sum(shares.values())
-        chosen = max(sorted(shares), key=lambda m: shares[m] / weight * total - sent[m])
-        sent[chosen] += 1
+    def _next_in_turn(self, query_class: str, shares: Mapping[str, float]) -> str:
+        credit, weight = self._credit[query_class], sum(shares.values())
+        for model, share in shares.items():
+            credit[model] += share / weight
+        chosen = max(sorted(shares), key=lambda model: credit[model])
+        credit[chosen] -= 1
         return chosen
+
+
+def in_turn(replicas: Sequence[Replica], turn: int) -> list[Replica]:
+    """Rotate replicas by a counter, so that equally busy ones take turns."""
+    first = turn % len(replicas)
+    return [*replicas[first:], *replicas[:first]]
 
 
 def pick_replica(replicas: Sequence[Replica], outstanding: Mapping[str, int]) -> Replica:
     """Return the replica with the least outstanding requests per device, first one on a tie.
 
     Args:
-        replicas: At least one; callers rotate it, so that ties take turns.
+        replicas: At least one; rotated with `in_turn`, so that ties take turns.
         outstanding: Requests in flight per replica id.
     """
     return min(replicas, key=lambda r: outstanding.get(r.replica_id, 0) / r.kind.devices)
