@@ -8,8 +8,22 @@ from ui.charts import layout
 NEUTRAL = "#8A94A0"
 RUNNING = "#E69F00"
 CHOSEN = "#D55E00"
+CHANGED = "#3B8FD0"
+"""Colours that mean the same in every figure and are seen on white and on black."""
 LOG_RATIO = 30.0
 """Latencies that differ by more than this are drawn on a logarithmic axis."""
+QUALITY_SCALE = {
+    "title": {"text": "Quality", "side": "top"},
+    "tickformat": ".0%",
+    "orientation": "h",
+    "thickness": 10,
+    "len": 0.5,
+    "x": 1,
+    "xanchor": "right",
+    "y": 1,
+    "yanchor": "bottom",
+}
+"""Above the plot, so that a phone keeps its width for the points."""
 PLAN_HOVER = (
     "<b>Plan %{customdata[0]}</b> · %{customdata[1]}<br>%{x:$.4f} per hour<br>"
     "P95 %{y:.2f} s (%{customdata[2]})<br>quality %{customdata[3]:.1%}, "
@@ -70,7 +84,7 @@ def whatif_fronts(plans: pd.DataFrame, chosen: int | None = None) -> go.Figure:
         )
     kept, broken = plans[plans["feasible_after"]], plans[~plans["feasible_after"]]
     _moved(figure, plans, "before", "As optimised", {"symbol": "circle-open", "color": NEUTRAL})
-    _moved(figure, kept, "after", "After the change", {"size": 13})
+    _moved(figure, kept, "after", "After the change", {"color": CHANGED, "size": 13})
     _moved(figure, broken, "after", "No longer feasible", {"symbol": "x", "color": CHOSEN})
     ring = {"symbol": "circle-open", "color": RUNNING, "size": 26, "line": {"width": 3}}
     _moved(figure, plans[plans["number"] == chosen], "after", "Chosen", ring)
@@ -91,7 +105,7 @@ def _plans(
         y=rows["p95_s"],
         mode="markers+text" if labels else "markers",
         text=labels,
-        textposition="top center",
+        textposition="top right",
         name=name,
         marker=marker,
         customdata=rows[HOVER_COLUMNS],
@@ -138,8 +152,8 @@ def _axes(figure: go.Figure, latencies_s: pd.Series) -> go.Figure:
         rangemode="normal" if wide else "tozero",
     )
     figure.update_layout(
-        coloraxis={"colorbar": {"title": "Quality", "tickformat": ".0%", "thickness": 12}},
+        coloraxis={"colorbar": QUALITY_SCALE},
         clickmode="event+select",
         dragmode=False,
     )
-    return layout(figure, 460)
+    return layout(figure, 480)

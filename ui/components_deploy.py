@@ -173,7 +173,7 @@ def live_against_predicted(deployment: Deployment) -> None:
     sla_s = study.limits.sla_p95_e2e_s if study else None
     records = [r for r in queries.requests_since(1) if r.plan_id in {deployment.plan.plan_id, ""}]
     now, predicted = live_numbers(records, sla_s), deployment.predicted
-    with st.grid(4, min_column_width=150, gap="small"):
+    with st.grid(4, min_column_width=190, gap="small"):
         st.metric(
             "Requests",
             f"{now.requests:,}",

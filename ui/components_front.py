@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from core.domain.study import Origin, Study, Trial
+from core.services.whatif import cheapest_meeting
 from ui import charts_plan, queries, state, tables
 
 FRONT = "study_front"
@@ -29,10 +30,10 @@ def best_model_baseline(trials: Sequence[Trial]) -> Trial | None:
 
 
 def cheapest_within_sla(trials: Sequence[Trial], sla_s: float | None) -> Trial | None:
-    """Return the cheapest plan of the front that meets the wanted latency, if one does."""
-    front = [t for t in trials if t.on_front and t.score.feasible]
-    within = [t for t in front if sla_s is None or (t.score.p95_e2e_s or 1e9) <= sla_s]
-    return min(within or front, key=lambda t: t.score.cost_usd_per_hour, default=None)
+    """Return the cheapest plan of the front that meets the wanted latency, or comes closest."""
+    front = [t for t in trials if t.on_front]
+    best = cheapest_meeting([t.plan for t in front], [t.score for t in front], sla_s)
+    return None if best is None else front[best]
 
 
 def front_picker(study: Study, trials: Sequence[Trial], every_plan: bool) -> None:

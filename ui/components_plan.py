@@ -23,7 +23,7 @@ def score_metrics(score: PlanScore, baseline: PlanScore | None) -> None:
     against = "vs best model only" if baseline else None
     base_cost = baseline.cost_usd_per_hour if baseline else None
     base_p95 = baseline.p95_e2e_s if baseline else None
-    with st.grid(4, min_column_width=160, gap="small"):
+    with st.grid(4, min_column_width=190, gap="small"):
         st.metric(
             "Cost",
             markdown(usd_per_hour(score.cost_usd_per_hour)),

@@ -78,11 +78,12 @@ def profile_form() -> None:
     sets = queries.query_sets()
     if not (models and skus and sets):
         missing = "a model" if not models else "a device" if not skus else "a query set"
-        page = "inventory" if models and not skus else "workload" if models else "models"
+        page = "overview" if not models else "inventory" if not skus else "workload"
         components.empty_state(
             f"Nothing to measure yet: {missing} is missing.",
-            "A profile drives a model on a device with the queries of a query set.",
-            None if page == "models" else page,
+            "A profile drives a model on a device with the queries of a query set. Models are "
+            "registered on the next tab, query sets uploaded on Workload & quality.",
+            page,
         )
         return
     with st.form("profile_form"):

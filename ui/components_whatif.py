@@ -38,7 +38,7 @@ class Change:
 def controls(study: Study, owned: dict[str, int]) -> Change:
     """Let the operator imagine a change; every control is in the URL, so a link shares it."""
     with st.container(border=True):
-        left, right = st.columns(2, gap="large")
+        left, right = st.columns(2)
         with left:
             price = _factor("Prices", "wi_price", "On every device price in force")
             traffic = _factor("Traffic", "wi_traffic", "On the arrival rate of every class")
@@ -145,7 +145,7 @@ def chosen_plan(trial: Trial, after: PlanScore) -> None:
         st.warning(markdown(reason), icon=":material/block:")
     monthly = after.cost_usd_per_hour * HOURS_PER_MONTH
     more = (after.cost_usd_per_hour - before.cost_usd_per_hour) * HOURS_PER_MONTH
-    with st.grid(4, min_column_width=160, gap="small"):
+    with st.grid(4, min_column_width=190, gap="small"):
         st.metric(
             "Cost per month",
             markdown(usd(monthly)),
@@ -164,11 +164,10 @@ def chosen_plan(trial: Trial, after: PlanScore) -> None:
             border=True,
             height="stretch",
         )
-        gap = after.quality_lower - before.quality_lower
         st.metric(
             "Quality, at least",
             percent(after.quality_lower),
-            points(gap) if abs(gap) > 5e-4 else "0",
+            points(after.quality_lower - before.quality_lower),
             border=True,
             height="stretch",
         )

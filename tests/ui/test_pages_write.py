@@ -1,10 +1,12 @@
 """What an operator does on each page reaches the database; what is refused says why."""
 
+import pytest
+
 from core.domain.deployment import DeploymentState
 from core.domain.ids import utc_now
 from core.domain.job import JobKind, JobState
 from core.ports import UnitOfWorkFactory
-from core.services import deployments, inventory, jobs, quality, workloads
+from core.services import deployments, inventory, jobs, quality, studies, workloads
 from tests.ui.conftest import OpenPage, texts
 from tests.ui.seed import Seeded, seed, seed_fleet
 
@@ -107,6 +109,20 @@ def test_a_query_set_is_uploaded_and_a_broken_one_names_its_line(
     assert len(quality.query_set(uow, "mine").queries) == 1
 
 
+def test_a_study_is_started_and_chosen(seeded: Full, open_page: OpenPage) -> None:
+    uow, _ = seeded
+    at = open_page("optimise")
+    at.session_state["new_study"] = True
+    at.run()
+    at.text_input(key="study_name").set_value("Cheaper")
+    at.number_input(key="study_floor").set_value(75.0)
+    at.button(key="study_start").click().run()
+    made = studies.studies(uow)[0]
+    assert (made.name, made.limits.quality_floor) == ("Cheaper", 0.75)
+    assert at.session_state["study_id"] == made.study_id
+    assert any(job.kind is JobKind.OPTIMISE and job.active for job in jobs.jobs(uow))
+
+
 def test_a_job_is_cancelled(uow: UnitOfWorkFactory, open_page: OpenPage) -> None:
     seed(uow, busy=True)
     waiting = next(job for job in jobs.jobs(uow) if job.state is JobState.QUEUED)
@@ -169,8 +185,9 @@ def test_an_earlier_plan_comes_back(seeded: Full, open_page: OpenPage) -> None:
 
 
 def test_a_gateway_that_does_not_answer_is_named(
-    seeded: Full, open_page: OpenPage, monkeypatch: object
+    seeded: Full, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("BOUTE_GATEWAY_PORT", "1")
     at = open_page("deploy")
     at.button(key="ask_send").click().run()
     assert "does not answer" in texts(at)

@@ -8,7 +8,7 @@ components.outcome(components_deploy.PLACE)
 deployment = queries.current_deployment()
 chosen = queries.trial(state.study_id(), state.trial_number())
 
-wanted, running = st.columns(2, gap="large")
+wanted, running = st.columns(2)
 with wanted:
     st.subheader("Chosen plan", anchor=False)
     if chosen is None:
@@ -33,7 +33,7 @@ if deployment:
     st.subheader("Last hour: measured against predicted", anchor=False)
     components_deploy.live_against_predicted(deployment)
     st.subheader("Ask the gateway", anchor=False)
-    box, how = st.columns(2, gap="large")
+    box, how = st.columns(2)
     with box:
         components_ask.ask_box()
     with how:

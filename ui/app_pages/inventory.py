@@ -9,6 +9,9 @@ from ui.actions import attempt
 from ui.context import uow
 from ui.formatting import ago, markdown, usd_per_hour
 
+STALE_S = 120
+"""Silence of the controller that is worth a word."""
+
 
 def _enable(device_ids: list[str]) -> None:
     edits = st.session_state["devices_editor"]["edited_rows"]
@@ -38,7 +41,15 @@ if not devices:
 components.outcome("devices")
 prices = queries.current_prices()
 newest = max(device.seen_at for device in devices)
-st.caption(f"{len(devices)} devices, last seen {ago(newest, utc_now())}.")
+silent_s = (utc_now() - newest).total_seconds()
+if silent_s > STALE_S:
+    st.warning(
+        "The controller refreshes this every few seconds. Is it running (`boute up`)?",
+        title=f"These numbers are old: last seen {ago(newest, utc_now())}",
+        icon=":material/sync_problem:",
+    )
+else:
+    st.caption(f"{len(devices)} devices, last seen {ago(newest, utc_now())}.")
 st.data_editor(
     tables.devices_frame(devices, queries.replicas()),
     key="devices_editor",

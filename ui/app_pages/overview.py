@@ -58,7 +58,7 @@ if deployment:
             + markdown(placement_in_words(deployment.plan)),
             width="content",
         )
-    with st.grid(4, min_column_width=160, gap="small"):
+    with st.grid(4, min_column_width=190, gap="small"):
         st.metric(
             "Replicas ready",
             f"{ready} of {sum(p.count for p in deployment.plan.placement)}",
