@@ -73,15 +73,15 @@ def _up(_: argparse.Namespace, settings: Settings) -> int:
 
 
 def _controller(_: argparse.Namespace, settings: Settings) -> int:
-    from core.entrypoints import controller
+    from core.entrypoints.controller import run
 
-    return controller.run(settings)
+    return run(settings)
 
 
 def _gateway(_: argparse.Namespace, settings: Settings) -> int:
-    from core.entrypoints import gateway
+    from core.entrypoints.gateway import run
 
-    return gateway.run(settings)
+    return run(settings)
 
 
 def _dashboard(_: argparse.Namespace, settings: Settings) -> int:
