@@ -1,14 +1,18 @@
 """A model server that speaks OpenAI's streaming chat protocol, as fast and as wrong as told.
 
-In a test: `async with OpenAIStub(models=("small",), ttft_ms=5) as stub: ... stub.base_url`.
+In a test: `async with OpenAIStub(models=("small",), ttft_ms=5) as stub: ... stub.base_url`, or
+`with in_thread(OpenAIStub(...)) as stub:` where the code under test is synchronous.
 As a process: `python -m tests.fakes.openai_stub --port 8800 --model small`.
 """
 
 import argparse
 import asyncio
+import contextlib
 import json
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self
 
@@ -198,6 +202,26 @@ def _event(body: dict[str, Any], delta: dict[str, str]) -> bytes:
 def _whole(body: dict[str, Any], parts: Sequence[str]) -> dict[str, Any]:
     choice = {"index": 0, "message": {"role": "assistant", "content": "".join(parts)}}
     return {"model": body["model"], "choices": [choice], "usage": _usage(body, parts)}
+
+
+@contextlib.contextmanager
+def in_thread(stub: OpenAIStub) -> Iterator[OpenAIStub]:
+    """Serve from a thread of its own, for code under test that runs an event loop itself."""
+    started, over = threading.Event(), threading.Event()
+
+    async def serve() -> None:
+        async with stub:
+            started.set()
+            await asyncio.to_thread(over.wait)
+
+    with ThreadPoolExecutor(1) as pool:
+        serving = pool.submit(asyncio.run, serve())
+        try:
+            assert started.wait(30), serving.exception(0)
+            yield stub
+        finally:
+            over.set()
+        serving.result()
 
 
 async def _serve(stub: OpenAIStub) -> None:
