@@ -5,16 +5,13 @@ a device that has a server, and the rows are checked after every round.
 """
 
 from collections import Counter
-from pathlib import Path
 
-import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.domain.deployment import DeploymentState, ReplicaState
 from core.domain.plan import ReplicaKind
-from db.migrate import upgrade
-from db.unit_of_work import uow_factory
+from tests.fakes.memory_uow import MemoryDatabase
 from tests.unit.test_serving_reconcile import World
 
 KINDS = [
@@ -92,15 +89,10 @@ def check_books(world: World) -> None:
             assert replica.stopped_at
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None)
 @given(story=st.lists(events, min_size=3, max_size=12))
-def test_the_books_always_balance(
-    story: list[tuple[str, object]], tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    folder: Path = tmp_path_factory.mktemp("books")
-    url = f"sqlite:///{folder / 'boute.db'}"
-    upgrade(url)
-    world = World(uow_factory(url), devices=DEVICES)
+def test_the_books_always_balance(story: list[tuple[str, object]]) -> None:
+    world = World(MemoryDatabase().unit_of_work, devices=DEVICES)
     for event, detail in story:
         happen(world, event, detail)
         world.rounds(1)

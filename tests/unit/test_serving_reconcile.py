@@ -110,8 +110,22 @@ class World:
 
 
 @pytest.fixture
-def world(sqlite_uow: UnitOfWorkFactory) -> World:
-    return World(sqlite_uow)
+def world(memory_uow: UnitOfWorkFactory) -> World:
+    return World(memory_uow)
+
+
+def test_on_a_real_database_too(sqlite_uow: UnitOfWorkFactory) -> None:
+    """One transaction inside another would wait for ever there; a switch uses every kind."""
+    world = World(sqlite_uow)
+    first = world.deploy({SMALL: 1, LARGE: 1})
+    world.until(lambda: world.state(first) is DeploymentState.ACTIVE)
+    second = world.deploy({LARGE_TP2: 1})
+    world.until(lambda: world.state(second) is DeploymentState.ACTIVE)
+    world.until(lambda: world.kinds(READY) == [LARGE_TP2.label])
+    world.launcher.servers[world.replicas(READY)[0].replica_id].alive = False
+    world.until(lambda: len(world.replicas(FAILED, READY)) == 2)
+    world.reconciler.shutdown()
+    assert not world.launcher.servers
 
 
 def test_a_plan_becomes_ready_replicas_and_an_active_deployment(world: World) -> None:
@@ -290,10 +304,10 @@ def test_disabled_noted_and_vanished_devices_are_not_used(world: World) -> None:
     assert world.replica(replica_id).device_ids == ("node0/cpu/1",)
 
 
-def test_ranks_stay_on_one_node(sqlite_uow: UnitOfWorkFactory) -> None:
-    world = World(sqlite_uow, devices=4)
+def test_ranks_stay_on_one_node(memory_uow: UnitOfWorkFactory) -> None:
+    world = World(memory_uow, devices=4)
     world.probe.found = FakeProbe(4, world.clock, nodes=2).found
-    with sqlite_uow() as work:
+    with memory_uow() as work:
         work.devices.upsert(world.probe.found)
         work.commit()
     for job in "abc":
@@ -316,9 +330,9 @@ def test_a_switch_keeps_replicas_that_both_plans_have(world: World) -> None:
 
 
 def test_with_room_the_old_plan_serves_until_the_new_one_is_ready(
-    sqlite_uow: UnitOfWorkFactory,
+    memory_uow: UnitOfWorkFactory,
 ) -> None:
-    world = World(sqlite_uow, devices=3)
+    world = World(memory_uow, devices=3)
     first = world.deploy({SMALL: 1})
     world.rounds()
     old = world.replicas(READY)[0]
