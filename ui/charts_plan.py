@@ -50,12 +50,12 @@ def pareto(
     plain = ~drawable["on_front"] & ~drawable["baseline"]
     figure = go.Figure()
     _plans(figure, drawable[plain], "Other plans", {"color": NEUTRAL, "size": 6, "opacity": 0.45})
-    baselines = drawable[drawable["baseline"]]
-    look = {"symbol": "square-open", "color": NEUTRAL, "size": 15, "line": {"width": 2.5}}
-    _plans(figure, baselines, "Baselines", look, labels=list(baselines["short_origin"]))
     front = drawable[drawable["on_front"]]
     look = {"color": front["quality"], "coloraxis": "coloraxis", "size": 14}
     _plans(figure, front, "Pareto front", {**look, "line": {"width": 1, "color": NEUTRAL}})
+    baselines = drawable[drawable["baseline"]]
+    look = {"symbol": "square-open", "color": NEUTRAL, "size": 15, "line": {"width": 2.5}}
+    _plans(figure, baselines, "Baselines", look, labels=list(baselines["short_origin"]))
     look = {"symbol": "star-open", "color": RUNNING, "size": 22, "line": {"width": 2.5}}
     _plans(figure, drawable[drawable["running"]], "Running now", look)
     look = {"symbol": "circle-open", "color": CHOSEN, "size": 26, "line": {"width": 3}}

@@ -124,7 +124,6 @@ def spending(report: CostReport) -> None:
         key="costs_csv",
         icon=":material/download:",
         on_click="ignore",
-        help="One row per day, model and purpose",
     )
 
 

@@ -96,7 +96,6 @@ def chosen_plan(trial: Trial, study_id: str) -> None:
         key="deploy_open",
         type="primary",
         icon=":material/rocket_launch:",
-        help="Asks once more before anything happens",
     ):
         confirm_deploy(study_id, trial)
 

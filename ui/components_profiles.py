@@ -158,7 +158,6 @@ def models_table() -> None:
         st.button(
             "Remove",
             key="model_remove",
-            help="Its profiles and bills stay",
             on_click=_remove_model,
             args=(name,),
         )

@@ -98,7 +98,6 @@ def classifier_panel() -> None:
         key="classifier_train",
         icon=":material/school:",
         disabled=not queries.estimates(),
-        help="Needs scored answers of at least two classes",
         on_click=_train,
     )
 

@@ -93,7 +93,8 @@ def _ladder(facts: Facts) -> list[tuple[bool, NextAction]]:
             NextAction(
                 "Start with the built-in fleet",
                 "Two small language models come with BOute. One click measures how fast and how "
-                "good they are on this machine, and searches for the best plans.",
+                "good they are on this machine, and searches for the best plans. It takes some "
+                "minutes and needs neither internet nor an account.",
                 "",
                 "Start with the built-in fleet",
             ),

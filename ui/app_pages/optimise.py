@@ -12,7 +12,6 @@ from ui import (
     queries,
     state,
 )
-from ui.formatting import percent
 
 components_jobs.watch_active_jobs()
 study = components_studies.study_picker()
@@ -59,7 +58,6 @@ if chosen is None:
                 key="choose_cheapest",
                 on_click=state.choose_plan,
                 args=(best.number,),
-                help=f"Quality at least {percent(best.score.quality_lower)}",
             )
     st.stop()
 
@@ -72,7 +70,6 @@ with st.container(border=True, key="plan_detail"):
             type="primary",
             icon=":material/rocket_launch:",
             disabled=not chosen.score.feasible,
-            help="Shows what would change; nothing happens before you confirm",
         ):
             st.switch_page(components.PAGES["deploy"][0])
         if st.button("What if ...", key="go_whatif", icon=":material/tune:"):

@@ -39,7 +39,6 @@ with st.container(border=True, key="next_action"):
                 type="primary",
                 icon=":material/play_arrow:",
                 on_click=_start,
-                help="Needs no internet and no account; takes a few minutes of this machine",
             )
             components.link("models", "or register a model of your own")
 components_jobs.watch_active_jobs()
