@@ -47,10 +47,6 @@ def confirm_deploy(study_id: str, trial: Trial) -> None:
         st.rerun()
     st.markdown(markdown(plan_in_words(trial.plan)))
     _changes(trial)
-    st.caption(
-        "What runs keeps answering until the new replicas are ready; what is no longer needed "
-        "then finishes its requests and stops."
-    )
     with st.container(horizontal=True, horizontal_alignment="right"):
         st.button("Cancel", key="deploy_cancel", on_click=_close)
         st.button(
@@ -62,17 +58,27 @@ def confirm_deploy(study_id: str, trial: Trial) -> None:
         )
 
 
-@st.dialog("Stop serving?", icon=":material/stop_circle:")
-def confirm_stop(deployment_id: str, words: str) -> None:
+@st.dialog("Stop this plan?", icon=":material/stop_circle:")
+def confirm_stop(deployment: Deployment) -> None:
     """Ask once more before applications get no answers."""
     if st.session_state.pop(DONE, False):
         st.rerun()
-    st.markdown(f"{markdown(words)} finishes its requests and stops.")
-    st.caption("The gateway answers 503 until another plan is active.")
+    st.markdown(f"{markdown(placement_in_words(deployment.plan))}: stops.")
+    if deployment.state == DeploymentState.ROLLING:
+        st.caption("The plan that was active before, if there was one, keeps serving.")
+    else:
+        st.caption(
+            "Running requests are finished first. Then the gateway refuses requests (503) until "
+            "another plan is active."
+        )
     with st.container(horizontal=True, horizontal_alignment="right"):
         st.button("Keep it running", key="stop_cancel", on_click=_close)
         st.button(
-            "Stop", key="stop_confirm", type="primary", on_click=_stop, args=(deployment_id,)
+            "Stop",
+            key="stop_confirm",
+            type="primary",
+            on_click=_stop,
+            args=(deployment.deployment_id,),
         )
 
 
@@ -88,7 +94,9 @@ def chosen_plan(trial: Trial, study_id: str) -> None:
         )
     )
     if current and current.plan == trial.plan:
-        st.info("This plan is what runs now.", icon=":material/check_circle:")
+        rolling = current.state == DeploymentState.ROLLING
+        words = "This plan is being rolled out." if rolling else "This plan is what runs now."
+        st.info(words, icon=":material/check_circle:")
         return
     _changes(trial)
     if st.button(
@@ -111,7 +119,7 @@ def running_plan(deployment: Deployment | None) -> None:
     if deployment and st.button(
         "Stop serving ...", key="stop_open", icon=":material/stop_circle:"
     ):
-        confirm_stop(deployment.deployment_id, placement_in_words(deployment.plan))
+        confirm_stop(deployment)
 
 
 def unsettled(deployment: Deployment | None, replicas: list[Replica]) -> bool:
@@ -133,7 +141,7 @@ def _rollout() -> None:
 def _wanted_plan(deployment: Deployment, replicas: list[Replica]) -> None:
     wanted = sum(p.count for p in deployment.plan.placement)
     ready = sum(r.state == ReplicaState.READY and r.wanted for r in replicas)
-    with st.container(horizontal=True, vertical_alignment="center"):
+    with st.container(horizontal=True, vertical_alignment="center", key="deployment_state"):
         active = deployment.state == DeploymentState.ACTIVE
         st.badge(
             deployment.state.value,
@@ -261,6 +269,13 @@ def _changes(trial: Trial) -> None:
             "stop": st.column_config.NumberColumn("Stop", width="small"),
         },
     )
+    if not changes[["start", "stop"]].to_numpy().any():
+        st.caption("No replica starts or stops: only the routing changes.")
+    else:
+        st.caption(
+            "What runs keeps answering until the new replicas are ready; what is no longer "
+            "needed then finishes its requests and stops."
+        )
 
 
 def _signature(deployment: Deployment | None, replicas: list[Replica]) -> tuple[str, ...]:
@@ -269,7 +284,7 @@ def _signature(deployment: Deployment | None, replicas: list[Replica]) -> tuple[
 
 
 def _deploy(study_id: str, number: int) -> None:
-    done = "The plan is wanted from now on; the controller brings it up."
+    done = "Deploying: the controller starts what is missing, then switches over."
     attempt(PLACE, done, deployments.deploy, uow(), study_id, number, utc_now())
     _close()
 
@@ -281,7 +296,7 @@ def _stop(deployment_id: str) -> None:
 
 
 def _again(deployment_id: str) -> None:
-    done = "The earlier plan is wanted again; the controller brings it up."
+    done = "Going back: the controller starts what is missing, then switches over."
     attempt("history", done, deployments.deploy_again, uow(), deployment_id, utc_now())
 
 

@@ -65,7 +65,8 @@ def plan_detail(trial: Trial, baseline: Trial | None) -> None:
     """Show one plan: words, numbers, placement, routing, measured against predicted."""
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader(f"Plan {trial.number}", anchor=False, width="content")
-        provenance(trial.score.provenance.value, trial.origin.value)
+        provenance(trial.score.provenance.value)
+        st.caption(tables.ORIGINS[trial.origin.value], width="content")
     st.markdown(markdown(plan_in_words(trial.plan)))
     for violation in trial.score.violations:
         st.warning(markdown(violation), icon=":material/block:")

@@ -21,6 +21,13 @@ BASELINES = {
     Origin.BASELINE_LARGE.value: "all on the best",
     Origin.BASELINE_SMALL.value: "all on the cheapest",
 }
+ORIGINS = {
+    Origin.SEED.value: "from the integer program",
+    Origin.LOCAL_SEARCH.value: "by local search",
+    Origin.BAYES.value: "by Bayesian optimisation",
+    **BASELINES,
+}
+"""How a plan was found, in words."""
 GIB = 2**30
 
 
@@ -172,7 +179,7 @@ def trials_frame(
             "attainment": t.score.sla_attainment,
             "utilisation": t.score.utilisation,
             "provenance": t.score.provenance.value,
-            "origin": t.origin.value,
+            "origin": ORIGINS[t.origin.value],
             "short_origin": BASELINES.get(t.origin.value, ""),
             "baseline": t.origin.value in BASELINES,
             "on_front": t.on_front,

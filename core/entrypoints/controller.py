@@ -1,11 +1,10 @@
 """The controller process: refreshes the inventory, reconciles replicas, runs jobs."""
 
 import logging
-import signal
-import threading
 import time
 
 from core.entrypoints.job_runner import JobRunner
+from core.entrypoints.supervisor import StopRequest, stop_on_signals
 from core.errors import BOuteError
 from core.ports import GpuProbe, UnitOfWorkFactory
 from core.services import inventory
@@ -23,9 +22,12 @@ INVENTORY_EVERY_S = 5.0
 
 def run(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT; stop every replica on the way out."""
-    stop = threading.Event()
-    for sign in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(sign, lambda *_: stop.set())
+    with stop_on_signals() as stop:
+        _run(settings, stop)
+    return 0
+
+
+def _run(settings: Settings, stop: StopRequest) -> None:
     uow = uow_factory(settings.database_url)
     probe = detect_probe(settings)
     reconciler = Reconciler(uow, LocalLauncher(settings), probe, settings)
@@ -38,18 +40,17 @@ def run(settings: Settings) -> int:
     finally:
         runner.close()
         reconciler.shutdown()
-    return 0
 
 
 def _loop(
-    stop: threading.Event,
+    stop: StopRequest,
     uow: UnitOfWorkFactory,
     probe: GpuProbe,
     reconciler: Reconciler,
     runner: JobRunner,
 ) -> None:
     next_inventory_s = 0.0
-    while not stop.is_set():
+    while stop.asked_at_s is None:
         try:
             if time.monotonic() >= next_inventory_s:
                 inventory.refresh(uow, probe)
@@ -59,4 +60,4 @@ def _loop(
         except BOuteError:
             # A database or driver that is away comes back; replicas keep serving meanwhile.
             log.exception("this round failed; trying again")
-        stop.wait(TICK_S)
+        time.sleep(TICK_S)

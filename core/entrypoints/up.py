@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import fcntl
-import logging
 import os
 import shutil
 import socket

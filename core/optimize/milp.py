@@ -17,7 +17,12 @@ from core.optimize.problem import Problem
 from core.optimize.quiet import quiet_stdout
 
 MAX_CUTS = 25
-QUALITY_TOLERANCE = 1e-7
+QUALITY_MARGIN = 3e-5
+ROUNDING = 2e-6
+LOAD_MARGIN = 1e-5
+CRUMB = 1e-5
+"""Shares below this come from the solver's tolerance. The margins outweigh dropping them and
+rounding what is left, so that a solution still meets the limits as a plan."""
 TIE_BREAK = 1e-4
 
 
@@ -66,7 +71,7 @@ class Programs:
             if found is None:
                 return None
             _, lower = self._problem.quality(found.shares)
-            if lower >= goal.floor - QUALITY_TOLERANCE:
+            if lower >= goal.floor + ROUNDING:
                 return found
             self._cuts.append(self._tangent(found.shares))
         return None
@@ -91,11 +96,10 @@ class Programs:
             forbidden.append(self._fewer_of(sku, counts))
 
     def _solution(self, x: Vector, counts: dict[ReplicaKind, int]) -> Solution:
-        served = float(x[-1])
-        shares = np.clip(x[: self._k * self._m].reshape(self._k, self._m), 0, None)
-        return Solution(
-            counts, shares / np.maximum(shares.sum(axis=1, keepdims=True), 1e-12), served
-        )
+        shares = x[: self._k * self._m].reshape(self._k, self._m)
+        kept = np.where(shares < CRUMB, 0.0, shares)
+        routed = np.maximum(kept.sum(axis=1, keepdims=True), CRUMB)
+        return Solution(counts, kept / routed, served=float(x[-1]))
 
     def _counts(self, x: Vector) -> dict[ReplicaKind, int]:
         replicas = np.round(x[self._k * self._m : -1]).astype(int)
@@ -148,7 +152,7 @@ class Programs:
 
     def _constraints(self, goal: Goal) -> list[LinearConstraint]:
         rows = [self._all_routed(), self._capacity(goal.utilisation), *self._inventory()]
-        rows += [self._quality(cut, goal.floor) for cut in self._cuts]
+        rows += [self._quality(cut, goal.floor + QUALITY_MARGIN) for cut in self._cuts]
         if goal.minimise != "unserved":
             rows.append(self._replica_where_routed())
         if goal.budget_usd_per_hour is not None:
@@ -169,7 +173,9 @@ class Programs:
         for m in range(self._m):
             for k in range(self._k):
                 rows[m, k * self._m + m] = p.rates[k] * p.work_s[k, m]
-            rows[m, self._k * self._m : -1] = -utilisation * p.strength * (p.owner == m)
+            rows[m, self._k * self._m : -1] = (
+                -utilisation * (1 - LOAD_MARGIN) * p.strength * (p.owner == m)
+            )
         return LinearConstraint(rows, -np.inf, 0)
 
     def _replica_where_routed(self) -> LinearConstraint:

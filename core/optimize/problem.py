@@ -11,7 +11,7 @@ from core.estimate.packing import packs
 from core.estimate.quality import mixture_quality
 from core.estimate.speed import Vector
 
-SHARE_DIGITS = 4
+SHARE_DIGITS = 6
 
 
 class Problem:
@@ -127,7 +127,7 @@ def placeable(kind: ReplicaKind, facts: PlanningFacts) -> bool:
 
 
 def round_shares(shares: Vector) -> Vector:
-    """Round shares (K x M) to four digits; each row still sums to 1."""
+    """Round shares (K x M) to six digits; each row still sums to 1."""
     rounded: Vector = np.clip(shares, 0, 1).round(SHARE_DIGITS)
     for row in rounded:
         row[np.argmax(row)] += 1 - row.sum()

@@ -39,6 +39,7 @@ class LiveEvaluator:
         score: Scores an answer against its reference.
         classifier: The one the gateway would use; None sends all by the safest class's route,
             as the gateway does.
+        seconds: Length of the counted traffic; at least `FEWEST_REQUESTS` are counted.
         seed: Of arrivals and of the draw of queries; the same for every plan, so that plans are
             compared on the same traffic.
     """
@@ -50,6 +51,7 @@ class LiveEvaluator:
         query_set: QuerySet,
         score: Score,
         classifier: Classifier | None,
+        seconds: float = SECONDS,
         seed: int = 0,
     ) -> None:
         self._context = context
@@ -57,6 +59,7 @@ class LiveEvaluator:
         self._query_set = query_set
         self._score = score
         self._classifier = classifier
+        self._seconds = seconds
         self._seed = seed
 
     def evaluate(self, plan: ServingPlan) -> PlanScore:
@@ -65,6 +68,12 @@ class LiveEvaluator:
         Raises:
             EngineFailed: A replica did not start, or every request failed.
         """
+        unplaced = {route.model for route in plan.routing} - set(plan.models)
+        if unplaced:
+            raise EngineFailed(
+                f"Plan {plan.plan_id} routes to {', '.join(sorted(unplaced))} without a replica.",
+                "Only valid plans can be measured.",
+            )
         replicas = self._context.replicas({p.kind: p.count for p in plan.placement})
         queries = self._queries()
         arrivals_s = poisson_arrivals_s(self._facts.workload.rate_rps, len(queries), self._seed)
@@ -74,7 +83,7 @@ class LiveEvaluator:
     def _queries(self) -> list[Query]:
         rng = np.random.default_rng(self._seed)
         rate_rps = self._facts.workload.rate_rps
-        size = WARM_UP_REQUESTS + max(FEWEST_REQUESTS, int(rate_rps * SECONDS))
+        size = WARM_UP_REQUESTS + max(FEWEST_REQUESTS, int(rate_rps * self._seconds))
         names = [t.query_class for t in self._facts.workload.classes]
         weights = [self._facts.workload.weight(name) for name in names]
         drawn = rng.choice(len(names), size=size, p=weights)

@@ -43,7 +43,8 @@ class Classifier:
         if not (np.isfinite(weights).all() and np.isfinite(bias).all()):
             raise InvalidInput("The classifier's weights are not numbers.", "Train it again.")
         self.classes = tuple(classes)
-        self._weights = weights
+        # safetensors writes a buffer as it lies: a transposed view would come back scrambled.
+        self._weights = np.ascontiguousarray(weights)
         self._bias = bias
 
     def classify(self, text: str) -> tuple[str, float]:
@@ -56,12 +57,7 @@ class Classifier:
     def to_bytes(self) -> bytes:
         """Return it in the safetensors format."""
         metadata = {"classes": json.dumps(self.classes), "features": str(FEATURE_VERSION)}
-        # safetensors writes the buffer as it lies: a transposed view would come back scrambled.
-        tensors = {
-            "weights": np.ascontiguousarray(self._weights),
-            "bias": np.ascontiguousarray(self._bias),
-        }
-        content: bytes = save(tensors, metadata=metadata)
+        content: bytes = save({"weights": self._weights, "bias": self._bias}, metadata=metadata)
         return content
 
     @staticmethod
