@@ -147,7 +147,7 @@ def test_a_plan_is_deployed_once_however_often_one_clicks(
     assert current.plan == plan.plan
     assert current.state is DeploymentState.ROLLING
     assert len(deployments.deployments(uow)) == 3
-    assert "This plan is what runs now" in texts(at)
+    assert "This plan is being rolled out" in texts(at)
 
 
 def test_a_deployment_without_devices_is_refused_and_nothing_stops(
