@@ -26,7 +26,7 @@ from core.settings import Settings
 log = logging.getLogger(__name__)
 
 # A replica that an ended job leaves stays so long for the next job to take over.
-JOB_LINGER = timedelta(seconds=6)
+JOB_LINGER = timedelta(seconds=20)
 # The gateway looks for replicas every second: after this it sends a draining one nothing new.
 DRAIN_NOTICE = timedelta(seconds=2.5)
 LONGEST_DRAIN = timedelta(seconds=120)
