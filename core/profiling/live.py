@@ -100,7 +100,7 @@ class LiveEvaluator:
         router = Router(plan, self._classifier, self._facts.models_by_quality)
         outstanding: Counter[str] = Counter()
         turns = count()
-        fraction = self._context.job.progress
+        fraction = self._progress_so_far()
 
         def report(_: float, done: int) -> None:
             text = f"Measuring plan {plan.plan_id}: {done} of {len(queries)} answers"
@@ -121,6 +121,13 @@ class LiveEvaluator:
                     outstanding[replica.replica_id] -= 1
 
             return await open_loop(ask_one, queries, arrivals_s, report)
+
+    def _progress_so_far(self) -> float:
+        """What the job last reported: measuring tells what happens, not how much is done."""
+        context = self._context
+        with context.uow() as work:
+            stored = work.jobs.get(context.job.job_id)
+        return (stored or context.job).progress
 
     def _score_of(
         self, plan: ServingPlan, queries: Sequence[Query], answers: Sequence[Answer]

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -88,27 +88,33 @@ async def open_loop(
     """Send each item at its arrival time, however slow the answers are; return them in order.
 
     Latency counts from the scheduled arrival: a client that falls behind cannot hide it.
+
+    Args:
+        arrivals_s: One per item, in rising order.
     """
     began_s = time.perf_counter()
+    answers: list[Answer] = []
     done = 0
 
     async def one(item: Item, at_s: float) -> Answer:
         nonlocal done
-        await asyncio.sleep(max(0.0, began_s + at_s - time.perf_counter()))
         late_ms = (time.perf_counter() - began_s - at_s) * 1000
         answer = await ask_item(item)
         done += 1
         return _later(answer, late_ms)
 
-    answers: list[Answer | None] = [None] * len(items)
+    async def send() -> None:
+        sent: list[asyncio.Task[Answer]] = []
+        try:
+            for item, at_s in zip(items, arrivals_s, strict=True):
+                await asyncio.sleep(max(0.0, began_s + at_s - time.perf_counter()))
+                sent.append(asyncio.create_task(one(item, at_s)))
+            answers.extend(await asyncio.gather(*sent))
+        finally:
+            await _end(sent)
 
-    async def keep(index: int) -> None:
-        answers[index] = await one(items[index], arrivals_s[index])
-
-    await _with_reports(
-        [keep(i) for i in range(len(items))], lambda: on_progress(done / len(items), done)
-    )
-    return [answer for answer in answers if answer is not None]
+    await _with_reports([send()], lambda: on_progress(done / len(items), done))
+    return answers
 
 
 async def _with_reports(work: Sequence[Awaitable[None]], report: Callable[[], None]) -> None:
@@ -123,9 +129,13 @@ async def _with_reports(work: Sequence[Awaitable[None]], report: Callable[[], No
             # In a thread: reporting writes to the database and must not hold up the load.
             await asyncio.to_thread(report)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _end(tasks)
+
+
+async def _end(tasks: Sequence[asyncio.Future[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _later(answer: Answer, late_ms: float) -> Answer:

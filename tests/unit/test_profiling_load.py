@@ -5,7 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 
-from core.errors import Cancelled
+from core.errors import Cancelled, NotReady
 from core.profiling.client import Answer
 from core.profiling.load import (
     Window,
@@ -44,6 +44,29 @@ def answer(
 
 def nothing(fraction: float, count: int) -> None:
     return
+
+
+async def test_cancelling_ends_an_open_loop_too() -> None:
+    server = Server(0.01)
+
+    def cancel(fraction: float, count: int) -> None:
+        raise Cancelled("Cancelled by the operator.")
+
+    with pytest.raises(Cancelled):
+        await open_loop(server.ask, ["a"] * 9000, fixed_arrivals_s(100, 9000), cancel)
+    asked = len(server.asked)
+    await asyncio.sleep(0.05)
+    assert len(server.asked) == asked < 9000
+
+
+async def test_an_error_of_our_own_is_not_swallowed() -> None:
+    async def refuse(item: str) -> Answer:
+        raise NotReady("No replica is ready.")
+
+    with pytest.raises(NotReady):
+        await open_loop(refuse, ["a", "b"], [0.0, 0.0], nothing)
+    with pytest.raises(NotReady):
+        await closed_loop(refuse, ["a", "b"], 2, 0.0, 5.0, nothing)
 
 
 @pytest.mark.parametrize("concurrency", [1, 5])

@@ -1,0 +1,126 @@
+"""Shares, availability, unknown classes, and the choice of a replica."""
+
+import random
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.domain.deployment import Replica, ReplicaState
+from core.domain.ids import utc_now
+from core.domain.plan import ReplicaKind, make_plan
+from core.errors import NotReady
+from core.routing.classifier import Classifier
+from core.routing.features import SIZE
+from core.routing.policy import Router, in_turn, pick_replica
+
+FEW = settings(max_examples=50, deadline=None)
+EASY, HARD = "1 + 2?", "What is " + "123 + " * 40 + "9?"
+
+
+def by_length(long_class: str = "hard") -> Classifier:
+    """Long texts are of one class: the first feature grows with the length."""
+    weights = np.zeros((2, SIZE), dtype=np.float32)
+    weights[1, 0] = 40.0
+    return Classifier(["easy", long_class], weights, np.array([0.0, -30.0], dtype=np.float32))
+
+
+def router(routing: dict[str, dict[str, float]], classifier: Classifier | None = None) -> Router:
+    placement = {ReplicaKind(m, "gpu"): 1 for shares in routing.values() for m in shares}
+    return Router(make_plan(placement, routing), classifier, ("large", "medium", "small"))
+
+
+def test_a_query_takes_the_route_of_its_class() -> None:
+    route = router({"easy": {"small": 1.0}, "hard": {"large": 1.0}}, by_length())
+    assert (route.choose(EASY).query_class, route.choose(EASY).model) == ("easy", "small")
+    assert (route.choose(HARD).query_class, route.choose(HARD).model) == ("hard", "large")
+    assert 0.5 < route.choose(HARD).confidence <= 1
+
+
+@FEW
+@given(st.lists(st.floats(0.01, 1.0), min_size=2, max_size=5), st.integers(1, 400))
+def test_realised_shares_follow_the_plan_at_every_moment(weights: list[float], n: int) -> None:
+    total = sum(weights)
+    shares = {f"m{i}": w / total for i, w in enumerate(weights)}
+    route = router({"easy": shares})
+    sent: Counter[str] = Counter()
+    for i in range(1, n + 1):
+        sent[route.choose(EASY).model] += 1
+        # Random routing would stray by the square root of i; this never by a handful.
+        assert all(abs(sent[m] - share * i) < len(shares) for m, share in shares.items())
+
+
+def test_classes_are_counted_apart() -> None:
+    route = router(
+        {"easy": {"small": 0.75, "large": 0.25}, "hard": {"small": 0.25, "large": 0.75}},
+        by_length(),
+    )
+    sent = Counter(
+        (d.query_class, d.model) for _ in range(40) for d in map(route.choose, (EASY, HARD))
+    )
+    assert sent["easy", "small"] == sent["hard", "large"] == 30
+
+
+def test_the_same_queries_are_always_routed_the_same() -> None:
+    texts = random.Random(5).choices([EASY, HARD], k=200)
+    routing = {"easy": {"small": 0.6, "large": 0.4}, "hard": {"large": 0.9, "small": 0.1}}
+    first, second = router(routing, by_length()), router(routing, by_length())
+    assert [first.choose(t) for t in texts] == [second.choose(t) for t in texts]
+
+
+def test_shares_are_spread_over_what_is_available() -> None:
+    route = router({"easy": {"small": 0.5, "medium": 0.3, "large": 0.2}})
+    sent = Counter(route.choose(EASY, {"medium", "large"}).model for _ in range(100))
+    assert sent == {"medium": 60, "large": 40}
+
+
+def test_a_model_that_comes_back_is_not_flooded() -> None:
+    route = router({"easy": {"small": 0.5, "large": 0.5}})
+    for _ in range(1000):
+        route.choose(EASY, {"small"})
+    sent = Counter(route.choose(EASY).model for _ in range(100))
+    assert abs(sent["small"] - sent["large"]) <= 2
+
+
+def test_no_available_model_is_said_with_a_remedy() -> None:
+    route = router({"easy": {"small": 1.0}})
+    with pytest.raises(
+        NotReady, match=r"No replica is ready for class 'easy' \(its models: small"
+    ):
+        route.choose(EASY, {"large"})
+
+
+def test_an_unknown_class_takes_the_safest_route() -> None:
+    routing = {
+        "easy": {"small": 1.0},
+        "hard": {"large": 0.9, "small": 0.1},
+        "medium": {"large": 0.5, "small": 0.5},
+    }
+    assert router(routing, by_length("poetry")).choose(HARD).query_class == "hard"
+    without = router(routing).choose(EASY)
+    assert (without.query_class, without.confidence) == ("hard", 0.0)
+
+
+def test_a_plan_without_routes_is_not_ready() -> None:
+    with pytest.raises(NotReady, match="routes nothing"):
+        router({}).choose(EASY)
+
+
+def replica(name: str, devices: int = 1) -> Replica:
+    kind = ReplicaKind("m", "gpu", tp=devices)
+    return Replica(name, "deployment", kind, True, ReplicaState.READY, utc_now())
+
+
+def test_the_least_busy_replica_per_device_is_picked() -> None:
+    one, four = replica("one"), replica("four", devices=4)
+    assert pick_replica([one, four], {"one": 1, "four": 3}) is four
+    assert pick_replica([one, four], {"one": 1, "four": 5}) is one
+    assert pick_replica([one, four], {"four": 1}) is one
+
+
+def test_equally_busy_replicas_take_turns() -> None:
+    replicas = [replica(name) for name in "abc"]
+    picked = Counter(pick_replica(in_turn(replicas, i), {}).replica_id for i in range(9))
+    assert picked == {"a": 3, "b": 3, "c": 3}
