@@ -25,6 +25,7 @@ NOISE_SIGMA = 0.1
 """Repeated measurements of a P95 on the same replicas differ by about this much."""
 OVERLOADED = np.log(4.0)
 """A plan that could not keep up when measured counts as four times slower than predicted."""
+SMALLEST_SPREAD = 1e-4
 MAX_FIT_ITERATIONS = 80
 
 
@@ -52,7 +53,8 @@ class LatencyCorrection:
         self._ratios = np.array([log_ratio(score, a) for _, score, a in known])
         self._features = np.array([features(problem, plan, a) for plan, _, a in known])
         self._model: Any = None
-        if len(known) >= FEWEST_POINTS:
+        # Equal ratios hold nothing for a process to learn but the common one.
+        if len(known) >= FEWEST_POINTS and np.ptp(self._ratios) > SMALLEST_SPREAD:
             self._model = _fitted(self._features, self._ratios)
 
     def of(self, plans: Sequence[ServingPlan], scores: Sequence[PlanScore]) -> Correction:
@@ -63,7 +65,7 @@ class LatencyCorrection:
         return _posterior(self._model, np.array(rows))
 
     def _from_prior(self, n: int) -> Correction:
-        """Before there are points enough: one common ratio, normal prior, normal noise."""
+        """Before there is enough to learn from: one common ratio, normal prior, normal noise."""
         precision = 1 / PRIOR_SIGMA**2 + len(self._ratios) / NOISE_SIGMA**2
         mean = float(self._ratios.sum()) / NOISE_SIGMA**2 / precision
         # The common ratio gets certain quickly, the plan's own deviation from it does not.
@@ -114,7 +116,7 @@ def _fitted(rows: Vector, ratios: Vector) -> Any:
         x,
         y,
         input_transform=Normalize(x.shape[1], bounds=bounds),
-        outcome_transform=Standardize(1) if float(y.std()) > 1e-6 else None,
+        outcome_transform=Standardize(1),
     )
     mll = ExactMarginalLogLikelihood(model.likelihood, model)
     fit_gpytorch_mll(mll, optimizer_kwargs={"options": {"maxiter": MAX_FIT_ITERATIONS}})
