@@ -50,7 +50,7 @@ def _active_job(job: Job, now: datetime) -> None:
         if job.state == JobState.RUNNING:
             st.progress(min(1.0, max(0.0, job.progress)), text=progress_text(job, now))
         else:
-            st.markdown(f":gray-badge[waiting] {markdown(job.title)}")
+            st.markdown(f":gray-badge[waiting] {markdown(job.title)}", width="stretch")
         st.button(
             "Stopping" if job.cancel_requested else "Cancel",
             key=f"cancel_{job.job_id}",
@@ -73,15 +73,16 @@ def jobs_table(known: Sequence[Job]) -> None:
     frame = tables.jobs_frame(known)
     frame["action"] = ["Cancel" if job.active else "Run again" for job in known]
     st.dataframe(
-        frame.drop(columns=["job_id"]),
+        frame,
         key="jobs_table",
         hide_index=True,
         alt="Jobs with state, progress and messages",
+        column_order=["title", "state", "progress", "action", "message", "created_at", "took"],
         column_config={
             "title": st.column_config.TextColumn("Job", pinned=True),
             "state": "State",
             "progress": st.column_config.ProgressColumn("Progress", format="percent"),
-            "message": st.column_config.TextColumn("Message", width="large"),
+            "message": st.column_config.TextColumn("Message", width="medium"),
             "created_at": st.column_config.DatetimeColumn("Asked for", format="distance"),
             "took": "Took",
             "action": st.column_config.ButtonColumn(

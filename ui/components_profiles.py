@@ -116,6 +116,7 @@ def model_form() -> None:
         st.text_input(
             "Folder or Hugging Face id",
             key="model_path",
+            required=True,
             placeholder="meta-llama/Llama-3.1-8B-Instruct",
             help="A folder on this machine with config.json and safetensors weights, or an id",
         )
