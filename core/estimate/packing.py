@@ -27,6 +27,8 @@ def packs(groups: Mapping[int, int], nodes: Sequence[int]) -> bool:
     is left of a node then holds the same number of smaller groups wherever the larger ones went.
     Other sizes are searched exhaustively.
     """
+    if sum(size * n for size, n in groups.items()) > sum(nodes):
+        return False
     wanted = tuple(sorted(((s, n) for s, n in groups.items() if n > 0), reverse=True))
     if _largest_first(wanted, nodes):
         return True

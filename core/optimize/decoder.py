@@ -6,6 +6,7 @@ holds, towards a known valid plan (the anchor) where the fleet is too small for 
 """
 
 from collections.abc import Mapping
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,7 +84,7 @@ class Decoder:
             if not self._drop_surplus(fitted, need):
                 return None
         while (short := self._short_model(fitted, need, routed)) is not None:
-            if not self._grow(fitted, short) and not self._drop_surplus(fitted, need):
+            if not self._grow(fitted, short, need) and not self._drop_surplus(fitted, need):
                 return None
         return fitted
 
@@ -108,13 +109,17 @@ class Decoder:
             return None
         return int(short[np.argmin(supply[short] / np.maximum(need[short], 1e-12))])
 
-    def _grow(self, counts: dict[ReplicaKind, int], model: int) -> bool:
-        """Add the replica that gives the model capacity most cheaply, if one fits."""
+    def _grow(self, counts: dict[ReplicaKind, int], model: int, need: Vector) -> bool:
+        """Add as many as are missing, or fit, of the kind that gives capacity most cheaply."""
+        missing = need[model] - self.problem.supply(counts)[model]
         for kind in self.problem.cheapest_first(model):
-            grown = {**counts, kind: counts.get(kind, 0) + 1}
-            if self._has_room(grown):
-                counts.update(grown)
-                return True
+            more = max(1, ceil(missing / self.problem.strength[self.problem.index[kind]] - 1e-9))
+            while more:
+                grown = {**counts, kind: counts.get(kind, 0) + more}
+                if self._has_room(grown):
+                    counts.update(grown)
+                    return True
+                more //= 2
         return False
 
     def _drop_surplus(self, counts: dict[ReplicaKind, int], need: Vector) -> bool:
