@@ -22,6 +22,9 @@ QUERIES_PER_CLASS = 200
 MEASURING_SEED = 20_251
 MAX_ANSWER_TOKENS = 80
 MAX_MODEL_LEN = 256
+MAX_NUM_SEQS = 2
+"""One core: larger batches only lengthen the queue in front of vLLM's own API server."""
+CONCURRENCIES = (1, 2, 4)
 CPU_CORE_USD_PER_HOUR = 0.04
 """About what a cloud asks for one virtual core with 8 GiB; the Inventory page changes it."""
 
@@ -60,7 +63,12 @@ def start_built_in_fleet(uow: UnitOfWorkFactory, now: datetime) -> str:
         work.commit()
     for model in MODELS:
         register_model(
-            uow, model, str(WEIGHTS / model), now, max_model_len=MAX_MODEL_LEN, max_num_seqs=16
+            uow,
+            model,
+            str(WEIGHTS / model),
+            now,
+            max_model_len=MAX_MODEL_LEN,
+            max_num_seqs=MAX_NUM_SEQS,
         )
     save_query_set(uow, arithmetic_query_set())
     return _enqueue_all(uow, sku, now)
@@ -70,7 +78,15 @@ def _enqueue_all(uow: UnitOfWorkFactory, sku: str, now: datetime) -> str:
     group = new_id()
     for model in MODELS:
         # Profile and quality of one model side by side: the second takes over the replica.
-        request_profile(uow, model, sku, now, query_set=QUERY_SET, group_id=group)
+        request_profile(
+            uow,
+            model,
+            sku,
+            now,
+            query_set=QUERY_SET,
+            concurrencies=CONCURRENCIES,
+            group_id=group,
+        )
         request_quality(uow, model, sku, now, query_set=QUERY_SET, group_id=group)
     request_classifier(uow, now, group)
     params = {

@@ -214,7 +214,7 @@ def _row(run: dict[str, Any], kind: str) -> str:
         _number(score[key], digits)
         for key, digits in (
             ("cost_usd_per_hour", 3),
-            ("cost_usd_per_million_tokens", 2),
+            ("cost_usd_per_million_tokens", 3),
             ("p50_e2e_s", 3),
             ("p95_e2e_s", 3),
         )
