@@ -9,10 +9,11 @@ from typing import Any
 class JobKind(StrEnum):
     """What a job does. Parameters (JSON) per kind:
 
-    PROFILE      {"model", "sku", "tp", "concurrencies": [int], "seconds_per_level": float}
-    QUALITY      {"model", "sku", "tp", "query_set", "per_class": int}
+    PROFILE      {"model", "sku", "tp", "query_set", "concurrencies": [int],
+                  "seconds_per_level": float}
+    QUALITY      {"model", "sku", "tp", "query_set", "per_class": int, "classes": [str]}
     CLASSIFIER   {}                       trains the query classifier from all outcomes
-    CHARACTERISE {"name", "mix", "load", "quality_floor"}   see `core.demo.first_plan`
+    CHARACTERISE {"name", "mix", "load", "model", "quality_floor"}; see `core.demo.first_plan`
     OPTIMISE     {"study_id", "live_evaluations": int}   runs a study that is in the database
     """
 
