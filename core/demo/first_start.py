@@ -28,7 +28,7 @@ CONCURRENCIES = (1, 2, 4)
 CPU_CORE_USD_PER_HOUR = 0.04
 """About what a cloud asks for one virtual core with 8 GiB; the Inventory page changes it."""
 
-MIX = {"easy": 0.60, "medium": 0.25, "hard": 0.15}
+MIX = {"easy": 0.70, "medium": 0.20, "hard": 0.10}
 LOAD = 1.9
 """Traffic as a multiple of what one replica of the large model sustains."""
 QUALITY_FLOOR = 0.85
