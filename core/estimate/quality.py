@@ -29,7 +29,8 @@ def mixture_quality(
         routing: Share per model per query class.
     """
     mean, variance = 0.0, 0.0
-    for query_class in {traffic.query_class for traffic in workload.classes}:
+    # In a fixed order: sums of floats depend on it, and a study must be repeatable.
+    for query_class in dict.fromkeys(traffic.query_class for traffic in workload.classes):
         weight = workload.weight(query_class)
         for model, share in routing.get(query_class, {}).items():
             estimate = quality.get((model, query_class))

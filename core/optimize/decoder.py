@@ -113,7 +113,8 @@ class Decoder:
         """Add as many as are missing, or fit, of the kind that gives capacity most cheaply."""
         missing = need[model] - self.problem.supply(counts)[model]
         for kind in self.problem.cheapest_first(model):
-            more = max(1, ceil(missing / self.problem.strength[self.problem.index[kind]] - 1e-9))
+            wanted = ceil(missing / self.problem.strength[self.problem.index[kind]] - 1e-9)
+            more = min(max(1, wanted), self._free(counts, kind.sku) // kind.devices)
             while more:
                 grown = {**counts, kind: counts.get(kind, 0) + more}
                 if self._has_room(grown):
@@ -121,6 +122,10 @@ class Decoder:
                     return True
                 more //= 2
         return False
+
+    def _free(self, counts: Mapping[ReplicaKind, int], sku: str) -> int:
+        used = sum(n * kind.devices for kind, n in counts.items() if kind.sku == sku)
+        return sum(self.problem.facts.devices_per_node[sku]) - used
 
     def _drop_surplus(self, counts: dict[ReplicaKind, int], need: Vector) -> bool:
         """Remove the dearest replica that its model can do without, if there is one."""

@@ -28,7 +28,7 @@ class Effort:
     """
 
     evaluations: int = 5000
-    cpu_seconds: float = 20.0
+    cpu_seconds: float = 15.0
 
 
 class Archive:

@@ -17,6 +17,9 @@ from core.optimize.problem import Problem
 from core.optimize.quiet import quiet_stdout
 
 MAX_CUTS = 25
+MAX_NODES = 2000
+"""Binds before the time limit on any usual machine: the same problem gives the same plan."""
+TIME_LIMIT_S = 30.0
 QUALITY_MARGIN = 3e-5
 ROUNDING = 2e-6
 LOAD_MARGIN = 1e-5
@@ -36,14 +39,12 @@ class Goal:
         budget_usd_per_hour: Most cost; None for no limit.
         minimise: "cost" ($/h), "time" (seconds of service per request), or "unserved": then
             the fraction of the traffic that can be served is maximised, beyond 1 if it can.
-        time_limit_s: When to settle for the best solution so far.
     """
 
     floor: float
     utilisation: float
     budget_usd_per_hour: float | None = None
     minimise: str = "cost"
-    time_limit_s: float = 3.0
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Programs:
         self._cuts = [self._tangent(np.full((self._k, self._m), 1 / self._m))]
 
     def solve(self, goal: Goal) -> Solution | None:
-        """Return an optimal solution, or None when there is none within the time limit."""
+        """Return an optimal solution, or None when none was found within the node limit."""
         for _ in range(MAX_CUTS):
             found = self._solve_relaxed(goal)
             if found is None:
@@ -85,7 +86,11 @@ class Programs:
                     integrality=self._integrality(),
                     bounds=self._bounds(goal),
                     constraints=[*self._constraints(goal), *forbidden],
-                    options={"time_limit": goal.time_limit_s, "mip_rel_gap": 1e-4},
+                    options={
+                        "node_limit": MAX_NODES,
+                        "mip_rel_gap": 1e-4,
+                        "time_limit": TIME_LIMIT_S,
+                    },
                 )
             if result.x is None:
                 return None
