@@ -1,5 +1,7 @@
 """Figures about plans: the Pareto front one clicks on, and how a change moves it."""
 
+from dataclasses import dataclass
+
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -12,9 +14,7 @@ CHANGED = "#3B8FD0"
 """Colours that mean the same in every figure and are seen on white and on black."""
 LOG_RATIO = 30.0
 """Latencies that differ by more than this are drawn on a logarithmic axis."""
-QUALITY_SCALE = {
-    "title": {"text": "Quality", "side": "top"},
-    "tickformat": ".0%",
+SCALE: dict[str, object] = {
     "orientation": "h",
     "thickness": 10,
     "len": 0.5,
@@ -23,13 +23,50 @@ QUALITY_SCALE = {
     "y": 1,
     "yanchor": "bottom",
 }
-"""Above the plot, so that a phone keeps its width for the points."""
+"""A colour bar above the plot, so that a phone keeps its width for the points."""
+PERCENT: dict[str, object] = {"tickformat": ".0%"}
 PLAN_HOVER = (
-    "<b>Plan %{customdata[0]}</b> · %{customdata[1]}<br>%{x:$.4f} per hour<br>"
+    "<b>Plan %{customdata[0]}</b> · %{customdata[1]}<br>%{customdata[5]:$.4f} per hour<br>"
     "P95 %{y:.2f} s (%{customdata[2]})<br>quality %{customdata[3]:.1%}, "
     "at least %{customdata[4]:.1%}<extra></extra>"
 )
-HOVER_COLUMNS = ["number", "origin", "provenance", "quality", "quality_lower"]
+HOVER_COLUMNS = ["number", "origin", "provenance", "quality", "quality_lower", "cost"]
+
+
+@dataclass(frozen=True)
+class View:
+    """Which two objectives a front is drawn on; the third is its colour.
+
+    Attributes:
+        x: Column across.
+        color: Column of the colour.
+        scale: What the colour bar looks like.
+    """
+
+    x: str
+    x_axis: dict[str, object]
+    color: str
+    scale: dict[str, object]
+
+
+COST: dict[str, object] = {"title": "Cost ($ per hour)", "tickprefix": "$"}
+QUALITY: dict[str, object] = {"title": "Quality (mean score)", "tickformat": ".1%"}
+VIEWS = {
+    "Cost and latency": View(
+        "cost", COST, "quality", {**SCALE, "title": {"text": "Quality", "side": "top"}, **PERCENT}
+    ),
+    "Quality and latency": View(
+        "quality", QUALITY, "cost", {**SCALE, "title": {"text": "$ per hour", "side": "top"}}
+    ),
+}
+"""The second is the view for a fixed budget, and for a front whose plans all cost the same."""
+
+
+def usual_view(trials: pd.DataFrame) -> str:
+    """Return the view that spreads a front out: by quality when all its plans cost the same."""
+    costs = trials.loc[trials["on_front"], "cost"]
+    one_cost = bool(len(costs)) and float(costs.max() - costs.min()) <= 1e-9
+    return "Quality and latency" if one_cost else "Cost and latency"
 
 
 def pareto(
@@ -37,21 +74,24 @@ def pareto(
     chosen: int | None = None,
     sla_s: float | None = None,
     budget_usd_per_hour: float | None = None,
+    view: str = "Cost and latency",
 ) -> go.Figure:
-    """Draw cost against P95 latency with quality as colour; every point is a plan to click on.
+    """Draw two objectives of a front with the third as colour; every point is a plan to click on.
 
     Args:
         trials: One row per trial, as `ui.tables.trials_frame` makes it.
         chosen: Number of the plan to ring.
         sla_s: Wanted P95 latency, drawn as a line.
-        budget_usd_per_hour: Most cost, drawn as a line.
+        budget_usd_per_hour: Most cost, drawn as a line where cost is an axis.
+        view: A key of `VIEWS`.
     """
-    drawable = trials[trials["p95_s"].notna()]
+    shown = VIEWS[view]
+    drawable = trials[trials["p95_s"].notna()].assign(x=trials[shown.x])
     plain = ~drawable["on_front"] & ~drawable["baseline"]
     figure = go.Figure()
     _plans(figure, drawable[plain], "Other plans", {"color": NEUTRAL, "size": 6, "opacity": 0.45})
     front = drawable[drawable["on_front"]]
-    look = {"color": front["quality"], "coloraxis": "coloraxis", "size": 14}
+    look = {"color": front[shown.color], "coloraxis": "coloraxis", "size": 14}
     _plans(figure, front, "Pareto front", {**look, "line": {"width": 1, "color": NEUTRAL}})
     baselines = drawable[drawable["baseline"]]
     look = {"symbol": "square-open", "color": NEUTRAL, "size": 15, "line": {"width": 2.5}}
@@ -60,8 +100,10 @@ def pareto(
     _plans(figure, drawable[drawable["running"]], "Running now", look)
     look = {"symbol": "circle-open", "color": CHOSEN, "size": 26, "line": {"width": 3}}
     _plans(figure, drawable[drawable["number"] == chosen], "Chosen", look)
-    _limits(figure, sla_s, budget_usd_per_hour)
-    return _axes(figure, drawable["p95_s"])
+    _limits(figure, sla_s, budget_usd_per_hour if shown.x == "cost" else None)
+    _axes(figure, drawable["x"], drawable["p95_s"], shown.x_axis)
+    figure.update_layout(coloraxis={"colorbar": shown.scale})
+    return figure
 
 
 def whatif_fronts(plans: pd.DataFrame, chosen: int | None = None) -> go.Figure:
@@ -88,7 +130,10 @@ def whatif_fronts(plans: pd.DataFrame, chosen: int | None = None) -> go.Figure:
     _moved(figure, broken, "after", "No longer feasible", {"symbol": "x", "color": CHOSEN})
     ring = {"symbol": "circle-open", "color": RUNNING, "size": 26, "line": {"width": 3}}
     _moved(figure, plans[plans["number"] == chosen], "after", "Chosen", ring)
-    return _axes(figure, pd.concat([plans["p95_before"], plans["p95_after"]]).dropna())
+    costs = pd.concat([plans["cost_before"], plans["cost_after"]])
+    latencies_s = pd.concat([plans["p95_before"], plans["p95_after"]]).dropna()
+    _axes(figure, costs, latencies_s, COST)
+    return figure
 
 
 def _plans(
@@ -101,11 +146,11 @@ def _plans(
     if rows.empty:
         return
     figure.add_scatter(
-        x=rows["cost"],
+        x=rows["x"],
         y=rows["p95_s"],
         mode="markers+text" if labels else "markers",
         text=labels,
-        textposition="top right",
+        textposition="top center",
         name=name,
         marker=marker,
         customdata=rows[HOVER_COLUMNS],
@@ -143,17 +188,22 @@ def _limits(figure: go.Figure, sla_s: float | None, budget: float | None) -> Non
         figure.add_vline(budget, line=line, annotation_text=text, annotation_position="top left")
 
 
-def _axes(figure: go.Figure, latencies_s: pd.Series) -> go.Figure:
+def _axes(
+    figure: go.Figure, across: pd.Series, latencies_s: pd.Series, x_axis: dict[str, object]
+) -> None:
     wide = bool(len(latencies_s) and latencies_s.max() > LOG_RATIO * latencies_s.min() > 0)
-    figure.update_xaxes(title="Cost ($ per hour)", tickprefix="$", rangemode="tozero")
-    figure.update_yaxes(
-        title="P95 end-to-end latency (s)",
-        type="log" if wide else "linear",
-        rangemode="normal" if wide else "tozero",
-    )
-    figure.update_layout(
-        coloraxis={"colorbar": QUALITY_SCALE},
-        clickmode="event+select",
-        dragmode=False,
-    )
-    return layout(figure, 480)
+    figure.update_xaxes(**x_axis, range=_padded(across, 0.12))
+    figure.update_yaxes(title="P95 end-to-end latency (s)", type="log" if wide else "linear")
+    if not wide:
+        # Fitted to the plans: a wanted latency far away must not press them together.
+        figure.update_yaxes(range=_padded(latencies_s, 0.15))
+    figure.update_layout(clickmode="event+select", dragmode=False)
+    layout(figure, 480)
+
+
+def _padded(values: pd.Series, share: float) -> list[float] | None:
+    if values.empty:
+        return None
+    low, high = float(values.min()), float(values.max())
+    pad = share * (high - low) or 0.1 * abs(high) or 1.0
+    return [low - pad, high + pad]

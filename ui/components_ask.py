@@ -42,6 +42,7 @@ def _show(answer: GatewayAnswer) -> None:
         st.caption(markdown(answer.question))
         st.text(answer.text)
         with st.container(horizontal=True, gap="xsmall"):
-            for name, value in answer.decision.items():
-                st.badge(markdown(f"{name.replace('-', ' ')}: {value}"), color="blue")
+            for name in ("class", "model", "plan", "replica"):
+                if name in answer.decision:
+                    st.badge(markdown(f"{name}: {answer.decision[name][:12]}"), color="blue")
             st.badge(f"took {milliseconds(answer.e2e_ms)}", color="gray")

@@ -136,7 +136,6 @@ def latest_requests() -> None:
     st.dataframe(
         tables.requests_frame(records),
         hide_index=True,
-        height=300,
         alt="Latest requests through the gateway",
         column_config={
             "at": st.column_config.DatetimeColumn(

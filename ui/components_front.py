@@ -43,13 +43,23 @@ def front_picker(study: Study, trials: Sequence[Trial], every_plan: bool) -> Non
     if not every_plan:
         frame = frame[frame["on_front"] | frame["baseline"] | frame["running"]]
     limits = study.limits
+    view = st.segmented_control(
+        "Axes",
+        list(charts_plan.VIEWS),
+        default=charts_plan.usual_view(frame),
+        required=True,
+        key=f"front_view_{study.study_id[:8]}",
+        help="What is across; the third objective is the colour",
+    )
     st.plotly_chart(
-        charts_plan.pareto(frame, chosen, limits.sla_p95_e2e_s, limits.budget_usd_per_hour),
+        charts_plan.pareto(
+            frame, chosen, limits.sla_p95_e2e_s, limits.budget_usd_per_hour, str(view)
+        ),
         key=FRONT,
         on_select=lambda: state.pick_from_chart(FRONT),
         selection_mode="points",
         config={"displayModeBar": False},
-        alt="Scatter of plans: cost per hour against P95 latency, coloured by quality",
+        alt=f"Scatter of plans: {str(view).lower()}; the third objective is the colour",
     )
     numbers = [int(number) for number in frame["number"]]
     st.dataframe(

@@ -43,7 +43,7 @@ def controls(study: Study, owned: dict[str, int]) -> Change:
             price = _factor("Prices", "wi_price", "On every device price in force")
             traffic = _factor("Traffic", "wi_traffic", "On the arrival rate of every class")
         with right:
-            limits = _limits(study.limits)
+            limits = _limits(study.limits, study.study_id[:8])
             with st.container(horizontal=True):
                 devices = {sku: _devices(sku, count) for sku, count in owned.items()}
     return Change(price, traffic, limits, devices)
@@ -65,7 +65,7 @@ def _factor(label: str, key: str, explanation: str) -> float:
     )
 
 
-def _limits(asked: Limits) -> Limits:
+def _limits(asked: Limits, study: str) -> Limits:
     with st.container(horizontal=True):
         floor = st.number_input(
             "Quality floor (%)",
@@ -73,7 +73,7 @@ def _limits(asked: Limits) -> Limits:
             100.0,
             round(asked.quality_floor * 100, 2),
             1.0,
-            key="wi_floor",
+            key=f"wi_floor_{study}",
             bind="query-params",
             help="Hard limit on the lower bound of the mean score",
         )
@@ -82,7 +82,7 @@ def _limits(asked: Limits) -> Limits:
             min_value=0.0,
             value=float(asked.sla_p95_e2e_s or 0.0),
             step=0.5,
-            key="wi_sla",
+            key=f"wi_sla_{study}",
             bind="query-params",
             help="0 for none",
         )

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pandas as pd
+import pytest
 
 from core.domain.ids import utc_now
 from core.domain.plan import PlanScore, ReplicaKind, make_plan
@@ -79,6 +80,15 @@ def test_latencies_far_apart_get_a_logarithmic_axis() -> None:
     far = charts_plan.pareto(tables.trials_frame([*TRIALS, trial(5, score(0.1, 99.0, 0.8))]))
     assert near.layout.yaxis.type == "linear"
     assert far.layout.yaxis.type == "log"
+
+
+def test_a_front_of_one_cost_is_spread_by_quality() -> None:
+    same = [trial(n, score(0.1, 1.0 + n, 0.80 + n / 50), front=True) for n in (1, 2)]
+    frame = tables.trials_frame(same)
+    assert charts_plan.usual_view(frame) == "Quality and latency"
+    assert charts_plan.usual_view(tables.trials_frame(TRIALS)) == "Cost and latency"
+    drawn = traces(charts_plan.pareto(frame, view="Quality and latency"))
+    assert list(drawn["Pareto front"].x) == pytest.approx([0.82, 0.84])
 
 
 def test_a_what_if_joins_before_and_after_and_marks_what_broke() -> None:

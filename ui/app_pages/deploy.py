@@ -30,14 +30,16 @@ with running:
     components_deploy.running_plan(deployment)
 
 if deployment:
-    st.subheader("Last hour: measured against predicted", anchor=False)
-    components_deploy.live_against_predicted(deployment)
     st.subheader("Ask the gateway", anchor=False)
     box, how = st.columns(2)
     with box:
         components_ask.ask_box()
     with how:
         components_serving.gateway_addresses()
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.subheader("Last hour: measured against predicted", anchor=False, width="content")
+        st.button("Refresh", key="live_refresh", type="tertiary", on_click=queries.refresh)
+    components_deploy.live_against_predicted(deployment)
 
 if queries.all_deployments():
     st.subheader("History", anchor=False)
