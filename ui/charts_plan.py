@@ -102,7 +102,9 @@ def pareto(
     _plans(figure, drawable[drawable["number"] == chosen], "Chosen", look)
     _limits(figure, sla_s, budget_usd_per_hour if shown.x == "cost" else None)
     _axes(figure, drawable["x"], drawable["p95_s"], shown.x_axis)
-    figure.update_layout(coloraxis={"colorbar": shown.scale})
+    # A scale of one value would only confuse.
+    varies = front[shown.color].nunique() > 1
+    figure.update_layout(coloraxis={"colorbar": shown.scale, "showscale": varies})
     return figure
 
 
