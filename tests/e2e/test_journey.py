@@ -83,7 +83,8 @@ def deploy_it(page: Page) -> None:
     open_page(page, "Deploy")
     page.locator(".st-key-deploy_open button").click()
     page.locator(".st-key-deploy_confirm button").click()
-    expect(page.get_by_text("active", exact=False).first).to_be_visible(timeout=STARTING_MS)
+    state = page.locator(".st-key-deployment_state")
+    expect(state).to_contain_text("active", timeout=STARTING_MS)
 
 
 def ask_the_gateway(page: Page) -> None:
