@@ -107,9 +107,17 @@ def open_page(page: Page, title: str) -> None:
 
 
 def shot(page: Page, name: str) -> None:
-    if SHOTS:
-        page.wait_for_load_state("networkidle")
-        page.screenshot(path=str(Path(SHOTS) / f"{name}.png"), full_page=True)
+    """Take a picture once everything on the page is drawn, the whole of it in view."""
+    if not SHOTS:
+        return
+    size = page.viewport_size
+    page.set_viewport_size({"width": 1400, "height": 1700})
+    expect(page.get_by_test_id("stSkeleton")).to_have_count(0, timeout=SHORT_MS)
+    for chart in page.get_by_test_id("stPlotlyChart").all():
+        expect(chart.locator("svg.main-svg").first).to_be_visible(timeout=SHORT_MS)
+    page.screenshot(path=str(Path(SHOTS) / f"{name}.png"))
+    if size:
+        page.set_viewport_size(size)
 
 
 def test_nothing_is_left_running(product: Product) -> None:
