@@ -118,7 +118,7 @@ class ChildJobContext:
             return
         raise NotReady(
             f"No free device for {pending.kind.label} after {waited_s:.0f} s. {pending.message}",
-            "Stop the running deployment or disable nothing on the Inventory page, then retry.",
+            "Stop the deployment on the Deploy page, or enable devices on Inventory; then retry.",
         )
 
 
