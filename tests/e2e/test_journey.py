@@ -111,7 +111,7 @@ def shot(page: Page, name: str) -> None:
     if not SHOTS:
         return
     size = page.viewport_size
-    page.set_viewport_size({"width": 1400, "height": 1700})
+    page.set_viewport_size({"width": 1400, "height": 1350})
     expect(page.get_by_test_id("stSkeleton")).to_have_count(0, timeout=SHORT_MS)
     for chart in page.get_by_test_id("stPlotlyChart").all():
         expect(chart.locator("svg.main-svg").first).to_be_visible(timeout=SHORT_MS)
