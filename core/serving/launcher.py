@@ -16,7 +16,7 @@ import psutil
 
 from core.domain.catalog import ModelSpec
 from core.domain.deployment import Replica
-from core.domain.fleet import Device
+from core.domain.fleet import Device, DeviceKind
 from core.errors import EngineFailed
 from core.serving import process_group, server_log
 from core.serving.command_line import ServerCommand, vllm_command
@@ -88,6 +88,7 @@ class LocalLauncher:
                 f"The server of {replica.kind.label} could not be started: {error}.",
                 "Check free disk space and memory.",
             ) from error
+        _confine(child.pid, devices)
         self._children[child.pid] = child
         return StartedProcess(child.pid, _start_time(child.pid), str(log_path))
 
@@ -141,6 +142,19 @@ class LocalLauncher:
         child = self._children.get(pid or 0)
         if child is not None and child.poll() is not None:
             self._children.pop(child.pid, None)
+
+
+def _confine(pid: int, devices: Sequence[Device]) -> None:
+    """Keep a server on the CPU cores it was given, with everything it will start.
+
+    vLLM binds its compute threads only; its other processes wait by spinning and would take the
+    cores that other replicas were given, so that no profile would hold beside a neighbour.
+    """
+    cores = [device.index for device in devices if device.kind is DeviceKind.CPU]
+    if cores:
+        # A process that ended already is noticed by whoever looks at it next.
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setaffinity(pid, cores)
 
 
 def _start_time(pid: int) -> float:

@@ -1,4 +1,4 @@
-"""Jobs as the controller runs them: real DBOS workflows, real child processes, real SQLite."""
+"""Jobs as the controller runs them: real DBOS workflows, real child processes, real databases."""
 
 import os
 import signal
@@ -21,13 +21,13 @@ from core.ports import UnitOfWorkFactory
 from core.services import jobs, profiles, quality
 from core.settings import Settings
 from db.migrate import upgrade
-from db.unit_of_work import uow_factory
+from db.unit_of_work import disconnect, uow_factory
 
 RUNNER = """
 import sys, threading
 from core.entrypoints.job_runner import JobRunner
 from core.settings import load_settings
-from db.unit_of_work import uow_factory
+from db.unit_of_work import disconnect, uow_factory
 settings = load_settings()
 runner = JobRunner(uow_factory(settings.database_url), settings)
 runner.launch()
@@ -37,16 +37,19 @@ while True:
 """
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    settings = Settings(home=tmp_path, database_url=f"sqlite:///{tmp_path / 'boute.db'}")
-    upgrade(settings.database_url)
-    return settings
+@pytest.fixture(params=["sqlite", "postgres"])
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    url = f"sqlite:///{tmp_path / 'boute.db'}"
+    if request.param == "postgres":
+        url = request.getfixturevalue("empty_postgres_url")
+    upgrade(url)
+    return Settings(home=tmp_path, database_url=url)
 
 
 @pytest.fixture
-def uow(settings: Settings) -> UnitOfWorkFactory:
-    return uow_factory(settings.database_url)
+def uow(settings: Settings) -> Iterator[UnitOfWorkFactory]:
+    yield uow_factory(settings.database_url)
+    disconnect(settings.database_url)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 
 from core.domain.catalog import ModelSpec
 from core.domain.deployment import Replica, ReplicaState
-from core.domain.fleet import Device
+from core.domain.fleet import Device, DeviceKind
 from core.domain.ids import new_id, utc_now
 from core.domain.plan import ReplicaKind
 from core.errors import EngineFailed
@@ -70,8 +70,8 @@ def new_replica() -> Replica:
     return Replica(new_id(), "deployment", kind, True, ReplicaState.STARTING, utc_now(), port=port)
 
 
-def launch(launcher: LocalLauncher, replica: Replica) -> Replica:
-    process = launcher.start(replica, MODEL, [])
+def launch(launcher: LocalLauncher, replica: Replica, devices: Sequence[Device] = ()) -> Replica:
+    process = launcher.start(replica, MODEL, devices)
     return replace(replica, pid=process.pid, process_started_at=process.process_started_at)
 
 
@@ -195,3 +195,14 @@ def test_the_database_password_does_not_reach_the_server(
 
 def test_no_log_gives_an_empty_tail(settings: Settings) -> None:
     assert LocalLauncher(settings).log_tail(new_replica()) == ""
+
+
+def test_a_server_stays_on_the_cores_it_was_given(settings: Settings) -> None:
+    core = max(os.sched_getaffinity(0))
+    device = Device("d", "n", core, "cpu-core", DeviceKind.CPU, 2**33, 0, None, None, utc_now())
+    launcher = LocalLauncher(settings, tiny())
+    replica = launch(launcher, new_replica(), [device])
+    try:
+        assert os.sched_getaffinity(replica.pid or 0) == {core}
+    finally:
+        launcher.stop(replica)
