@@ -196,7 +196,7 @@ def _run(
 def _print_table(result: dict[str, Any]) -> None:
     print(
         f"{result['queries_per_plan']} fresh queries per plan at "
-        f"{result['runs'][0]['arrivals_rps']:.1f} requests/s, quality floor "
+        f"{result['runs'][0]['arrivals_rps']:.1f} requests/s (Poisson), quality floor "
         f"{result['quality_floor']}, SLA P95 {result['sla_p95_e2e_s']} s; "
         f"{result['seconds']:.0f} s in all"
     )

@@ -1,4 +1,4 @@
-"""One run of the demo: fresh queries through the gateway at a fixed rate, scored and billed."""
+"""One run of the demo: fresh queries through the gateway at a fixed mean rate."""
 
 import asyncio
 from collections import Counter
@@ -12,7 +12,7 @@ from core.domain.planning import PlanningFacts
 from core.errors import EngineFailed
 from core.ports import UnitOfWorkFactory
 from core.profiling.client import Answer, ask, open_session
-from core.profiling.load import fixed_arrivals_s, open_loop
+from core.profiling.load import open_loop, poisson_arrivals_s
 from core.profiling.statistics import first_error, spread
 from core.quality.scorers import numeric
 from core.settings import Settings
@@ -61,10 +61,10 @@ def measure(
     shares = _shares(facts)
     url = f"http://{settings.host}:{settings.gateway_port}"
     asyncio.run(asyncio.sleep(GATEWAY_NOTICES_S))
-    asyncio.run(_send(url, mixed(shares, WARM_UP_QUERIES, seed + 1), rate_rps))
+    asyncio.run(_send(url, mixed(shares, WARM_UP_QUERIES, seed + 1), rate_rps, seed))
     start = utc_now()
     questions = mixed(shares, queries, seed)
-    answers = asyncio.run(_send(url, questions, rate_rps))
+    answers = asyncio.run(_send(url, questions, rate_rps, seed))
     end = utc_now()
     good = [a for a in answers if not a.error]
     if not good:
@@ -89,13 +89,14 @@ def _shares(facts: PlanningFacts) -> dict[QueryClass, float]:
     return {name: facts.workload.weight(name) for name in names}
 
 
-async def _send(url: str, questions: list[Question], rate_rps: float) -> list[Answer]:
+async def _send(url: str, questions: list[Question], rate_rps: float, seed: int) -> list[Answer]:
     async with open_session() as session:
 
         async def ask_one(question: Question) -> Answer:
             return await ask(session, url, "auto", question.text, MAX_ANSWER_TOKENS)
 
-        arrivals_s = fixed_arrivals_s(rate_rps, len(questions))
+        # What the estimator predicts for: random arrivals at a fixed mean rate.
+        arrivals_s = poisson_arrivals_s(rate_rps, len(questions), seed)
         return await open_loop(ask_one, questions, arrivals_s, lambda *_: None)
 
 

@@ -74,11 +74,6 @@ def poisson_arrivals_s(rate_rps: float, count: int, seed: int) -> list[float]:
     return [float(at) for at in np.cumsum(gaps)]
 
 
-def fixed_arrivals_s(rate_rps: float, count: int) -> list[float]:
-    """Return `count` arrival times in seconds, evenly spaced."""
-    return [i / rate_rps for i in range(count)]
-
-
 async def open_loop(
     ask_item: AskItem[Item],
     items: Sequence[Item],

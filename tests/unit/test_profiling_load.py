@@ -10,7 +10,6 @@ from core.profiling.client import Answer
 from core.profiling.load import (
     Window,
     closed_loop,
-    fixed_arrivals_s,
     open_loop,
     poisson_arrivals_s,
 )
@@ -36,6 +35,10 @@ class Server:
         return answer(e2e_ms=self.pause_s * 1000, error=self.error)
 
 
+def evenly(rate_rps: float, count: int) -> list[float]:
+    return [i / rate_rps for i in range(count)]
+
+
 def answer(
     e2e_ms: float = 20.0, ttft_ms: float | None = 5.0, tokens: int = 4, error: str = ""
 ) -> Answer:
@@ -53,7 +56,7 @@ async def test_cancelling_ends_an_open_loop_too() -> None:
         raise Cancelled("Cancelled by the operator.")
 
     with pytest.raises(Cancelled):
-        await open_loop(server.ask, ["a"] * 9000, fixed_arrivals_s(100, 9000), cancel)
+        await open_loop(server.ask, ["a"] * 9000, evenly(100, 9000), cancel)
     asked = len(server.asked)
     await asyncio.sleep(0.05)
     assert len(server.asked) == asked < 9000
@@ -127,7 +130,7 @@ async def test_a_slow_server_cannot_hide_behind_a_slow_client() -> None:
 
 async def test_an_open_loop_sends_on_schedule_whatever_is_open() -> None:
     server = Server(0.2)
-    answers = await open_loop(server.ask, list("abcdef"), fixed_arrivals_s(100, 6), nothing)
+    answers = await open_loop(server.ask, list("abcdef"), evenly(100, 6), nothing)
     assert server.asked == list("abcdef")
     assert server.most_open == 6
     assert len(answers) == 6
@@ -150,10 +153,6 @@ def test_poisson_arrivals_have_the_rate_the_gaps_and_the_seed() -> None:
     assert gaps_s.min() > 0
     assert gaps_s.mean() == pytest.approx(1 / 20, rel=0.03)
     assert gaps_s.std() == pytest.approx(1 / 20, rel=0.03)  # exponential: both are 1 / rate
-
-
-def test_fixed_arrivals() -> None:
-    assert fixed_arrivals_s(4.0, 3) == [0.0, 0.25, 0.5]
 
 
 def test_a_spread_agrees_with_the_definition() -> None:
