@@ -60,6 +60,7 @@ def demo(settings: Settings, *, as_json: bool, queries: int, seed: int) -> int:
             _run(uow, own, name, plan, facts_of(uow, study), queries, seed)
             for name, plan in _contenders(uow, study, trial)
         ]
+        _tear_down(uow)
     result = {
         "seconds": round(time.monotonic() - began_s, 1),
         "queries_per_plan": queries,
@@ -137,6 +138,13 @@ def _first_front(uow: UnitOfWorkFactory) -> tuple[Study, Trial]:
     feasible = [t for t in studies.front(uow, study.study_id) if t.score.feasible]
     within = [t for t in feasible if _meets_sla(t.score, study)] or feasible
     return study, min(within, key=lambda t: (t.score.cost_usd_per_hour, t.score.p95_e2e_s or 0.0))
+
+
+def _tear_down(uow: UnitOfWorkFactory) -> None:
+    """Nothing is wanted any more: whoever opens this database later starts with free devices."""
+    current = deployments.current(uow)
+    if current:
+        deployments.stop(uow, current.deployment_id, utc_now())
 
 
 def _meets_sla(score: PlanScore, study: Study) -> bool:
