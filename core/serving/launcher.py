@@ -152,8 +152,9 @@ def _confine(pid: int, devices: Sequence[Device]) -> None:
     """
     cores = [device.index for device in devices if device.kind is DeviceKind.CPU]
     if cores:
-        # A process that ended already is noticed by whoever looks at it next.
-        with contextlib.suppress(ProcessLookupError):
+        # One that ended already is noticed by whoever looks at it next; one whose cores were
+        # taken from this session meanwhile runs unconfined.
+        with contextlib.suppress(OSError):
             os.sched_setaffinity(pid, cores)
 
 
