@@ -98,6 +98,7 @@ def ask_the_gateway(page: Page) -> None:
 def see_the_bill(page: Page) -> None:
     open_page(page, "Costs")
     expect(page.get_by_text(re.compile(r"\$")).first).to_be_visible(timeout=SHORT_MS)
+    expect(page.get_by_text("Latest requests").first).to_be_visible(timeout=SHORT_MS)
     shot(page, "costs")
 
 
