@@ -56,9 +56,10 @@ def demo(settings: Settings, *, as_json: bool, queries: int, seed: int) -> int:
     with _running(own):
         require_controller(uow, START_PATIENCE_S)
         study, trial = _first_front(uow)
+        facts = load_facts(uow, study.workload_id, study.limits, utc_now())
         runs = [
-            _run(uow, own, name, plan, facts_of(uow, study), queries, seed)
-            for name, plan in _contenders(uow, study, trial)
+            _run(uow, own, name, plan, facts, queries, seed)
+            for name, plan in _contenders(facts, trial)
         ]
         _tear_down(uow)
     result = {
@@ -74,11 +75,6 @@ def demo(settings: Settings, *, as_json: bool, queries: int, seed: int) -> int:
     else:
         _print_table(result)
     return 0
-
-
-def facts_of(uow: UnitOfWorkFactory, study: Study) -> PlanningFacts:
-    """Return what the study knew."""
-    return load_facts(uow, study.workload_id, study.limits, utc_now())
 
 
 def _own_settings(settings: Settings) -> Settings:
@@ -152,10 +148,7 @@ def _meets_sla(score: PlanScore, study: Study) -> bool:
     return sla_s is None or (score.p95_e2e_s is not None and score.p95_e2e_s <= sla_s)
 
 
-def _contenders(
-    uow: UnitOfWorkFactory, study: Study, trial: Trial
-) -> list[tuple[str, ServingPlan]]:
-    facts = facts_of(uow, study)
+def _contenders(facts: PlanningFacts, trial: Trial) -> list[tuple[str, ServingPlan]]:
     best, *_, cheapest = facts.models_by_quality
     return [
         ("boute", trial.plan),
