@@ -17,6 +17,7 @@ from core.domain.plan import PlanScore, ReplicaKind, ServingPlan
 from core.domain.profile import Profile
 from core.domain.quality import Outcome, QualityEstimate, QuerySet
 from core.domain.study import Study, Trial
+from core.domain.trace import Trace
 from core.domain.traffic import RequestRecord
 from core.domain.workload import Workload
 
@@ -61,7 +62,7 @@ class ModelRepository(Protocol):
 
 
 class ProfileRepository(Protocol):
-    """Profiles; a newer one of the same (model, SKU, TP, PP) stands in front of older ones."""
+    """Profiles; of one (model, SKU, TP, PP) the most trusted stands in front, then the newest."""
 
     def save(self, profile: Profile) -> None:
         """Insert or replace by `profile_id` (levels may grow while a job runs)."""
@@ -73,11 +74,17 @@ class ProfileRepository(Protocol):
         """Return every profile, newest first."""
 
     def latest(self) -> list[Profile]:
-        """Return the newest profile with at least one level per (model, SKU, TP, PP)."""
+        """Return per (model, SKU, TP, PP) what `core.domain.profile.most_trusted` chooses."""
 
 
 class WorkloadRepository(Protocol):
-    """Workloads, keyed by id."""
+    """Workloads, keyed by id, with the traces some of them come from."""
+
+    def save_trace(self, workload_id: str, trace: Trace) -> None:
+        """Insert or replace the trace of a workload."""
+
+    def trace(self, workload_id: str) -> Trace | None:
+        """Return the trace of a workload; None when it has none."""
 
     def save(self, workload: Workload) -> None:
         """Insert or replace."""

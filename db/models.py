@@ -119,6 +119,10 @@ class ProfileRow(Base):
     host: Mapped[str]
     startup_s: Mapped[float]
     levels: Mapped[list[Any]]
+    step: Mapped[dict[str, Any] | None]
+    fit: Mapped[dict[str, Any] | None]
+    engine_limits: Mapped[dict[str, Any] | None]
+    relative_error: Mapped[float | None]
 
 
 class WorkloadRow(Base):
@@ -130,6 +134,19 @@ class WorkloadRow(Base):
     classes: Mapped[list[Any]]
     provenance: Mapped[str]
     created_at: Mapped[datetime]
+    burstiness: Mapped[float]
+    trace_requests: Mapped[int]
+    trace_span_s: Mapped[float]
+    source: Mapped[str]
+
+
+class TraceRow(Base):
+    """Traces of workloads, apart from them because they are large; see `db.traces`."""
+
+    __tablename__ = "traces"
+    workload_id: Mapped[str] = mapped_column(primary_key=True)
+    classes: Mapped[list[Any]]
+    content: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class QuerySetRow(Base):

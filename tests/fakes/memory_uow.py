@@ -10,9 +10,10 @@ from core.domain.catalog import ModelSpec
 from core.domain.deployment import LIVE_STATES, Deployment, DeploymentState, Replica, ReplicaState
 from core.domain.fleet import Device, Price
 from core.domain.job import Job, JobState
-from core.domain.profile import Profile
+from core.domain.profile import Profile, most_trusted
 from core.domain.quality import Outcome, QualityEstimate, QuerySet
 from core.domain.study import Study, Trial
+from core.domain.trace import Trace
 from core.domain.traffic import RequestRecord
 from core.domain.workload import Workload
 from core.errors import Conflict
@@ -88,16 +89,26 @@ class MemoryProfiles:
         return newest_first(self._table.all(), "measured_at", "profile_id")
 
     def latest(self) -> list[Profile]:
-        newest: dict[tuple[Any, ...], Profile] = {}
-        for profile in self.all():
-            if profile.levels:
-                newest.setdefault((profile.model, profile.sku, profile.tp, profile.pp), profile)
-        return [newest[key] for key in sorted(newest)]
+        return most_trusted(self.all())
+
+
+@dataclass(frozen=True)
+class StoredTrace:
+    workload_id: str
+    trace: Trace
 
 
 class MemoryWorkloads:
     def __init__(self, transaction: Transaction) -> None:
         self._table = Table(transaction, "workloads", lambda w: w.workload_id)
+        self._traces = Table(transaction, "traces", lambda t: t.workload_id)
+
+    def save_trace(self, workload_id: str, trace: Trace) -> None:
+        self._traces.save(StoredTrace(workload_id, trace))
+
+    def trace(self, workload_id: str) -> Trace | None:
+        found: StoredTrace | None = self._traces.get(workload_id)
+        return found.trace if found else None
 
     def save(self, workload: Workload) -> None:
         self._table.save(workload)

@@ -34,6 +34,7 @@ def fill(url: str) -> None:
         work.models.save(samples.model())
         work.profiles.save(samples.profile())
         work.workloads.save(samples.workload())
+        work.workloads.save_trace("w1", samples.trace())
         work.query_sets.save(samples.query_set())
         work.outcomes.add([samples.outcome()])
         work.outcomes.save_estimate(samples.estimate())

@@ -4,12 +4,16 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.util import CommandError
 from sqlalchemy import inspect, text
 
+from core.domain.profile import Profile
+from core.domain.workload import ClassTraffic, Workload
 from core.errors import EnvironmentFailed
 from core.settings import REPOSITORY
 from db import migrate
@@ -125,6 +129,26 @@ def test_every_revision_has_a_golden_file() -> None:
     assert {path.stem for path in GOLDEN} == {path.stem.split("_")[0] for path in versions}
 
 
+def profile_as_of(revision: str) -> Profile:
+    """Revision 0002 brought step times; what is older has none."""
+    unknown: dict[str, Any] = {"step": None, "fit": None, "engine_limits": None}
+    older = replace(samples.profile(), **unknown, relative_error=None)
+    return samples.profile() if revision > "0001" else older
+
+
+def workload_as_of(revision: str) -> Workload:
+    """Revision 0002 brought spreads, burstiness and traces."""
+    whole = samples.workload()
+    if revision > "0001":
+        return whole
+    classes = tuple(
+        ClassTraffic(t.query_class, t.rate_rps, t.input_tokens_mean, t.output_tokens_mean)
+        for t in whole.classes
+    )
+    facts = (whole.workload_id, whole.name, classes, whole.provenance, whole.created_at)
+    return Workload(*facts)
+
+
 @pytest.mark.parametrize("golden", GOLDEN, ids=lambda path: path.stem)
 def test_what_operators_have_survives_the_upgrade(golden: Path, tmp_path: Path) -> None:
     url = f"sqlite:///{shutil.copy(golden, tmp_path / 'boute.db')}"
@@ -135,8 +159,9 @@ def test_what_operators_have_survives_the_upgrade(golden: Path, tmp_path: Path) 
         assert work.devices.all() == [samples.device()]
         assert work.prices.all() == [samples.price()]
         assert work.models.all() == [samples.model()]
-        assert work.profiles.latest() == [samples.profile()]
-        assert work.workloads.all() == [samples.workload()]
+        assert work.profiles.latest() == [profile_as_of(golden.stem)]
+        assert work.workloads.all() == [workload_as_of(golden.stem)]
+        assert work.workloads.trace("w1") == (samples.trace() if golden.stem > "0001" else None)
         assert work.query_sets.get("arithmetic") == samples.query_set()
         assert work.outcomes.all() == [samples.outcome()]
         assert work.outcomes.estimates() == [samples.estimate()]

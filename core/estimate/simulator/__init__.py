@@ -1,0 +1,5 @@
+"""Discrete-event simulation of replicas that batch continuously, behind the gateway's dispatch."""
+
+from core.estimate.simulator.spec import Arrivals, EngineSpec, Timeline
+
+__all__ = ["Arrivals", "EngineSpec", "Timeline"]

@@ -1,0 +1,89 @@
+"""What a simulation is given, and what it returns."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.domain.profile import EngineLimits, StepTime
+from core.errors import InvalidInput
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """One replica: a vLLM server of one model.
+
+    Attributes:
+        pool: Number of its model; requests of a pool go to replicas of that pool only.
+        devices: Devices it holds; dispatch counts outstanding requests per device.
+        step: How long a step takes.
+        limits: Batch and cache limits.
+    """
+
+    pool: int
+    devices: int
+    step: StepTime
+    limits: EngineLimits
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """n requests in order of arrival.
+
+    Attributes:
+        arrived_at_s: n; never falling.
+        input_tokens: n; prompt lengths, at least 1.
+        output_tokens: n; answer lengths, at least 1.
+        pool: n; the model each request was routed to.
+        cached_tokens: n; leading prompt tokens found in the prefix cache: a multiple of the
+            block size, less than `input_tokens`. They cost neither time nor blocks of their own.
+
+    Raises:
+        InvalidInput: Columns differ in length, or values are out of range.
+    """
+
+    arrived_at_s: Floats
+    input_tokens: Integers
+    output_tokens: Integers
+    pool: Integers
+    cached_tokens: Integers
+
+    def __post_init__(self) -> None:
+        columns = (self.input_tokens, self.output_tokens, self.pool, self.cached_tokens)
+        if any(len(column) != len(self.arrived_at_s) for column in columns):
+            raise InvalidInput("The columns of the arrivals differ in length.")
+        if len(self.arrived_at_s) and (
+            not np.all(np.isfinite(self.arrived_at_s))
+            or np.any(np.diff(self.arrived_at_s) < 0)
+            or self.input_tokens.min() < 1
+            or self.output_tokens.min() < 1
+            or self.cached_tokens.min() < 0
+            or np.any(self.cached_tokens >= self.input_tokens)
+        ):
+            raise InvalidInput(
+                "Arrivals must be in order, with prompts and answers of at least one token.",
+                "Sort the trace by arrival time; leave out requests that failed.",
+            )
+
+    def __len__(self) -> int:
+        return len(self.arrived_at_s)
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """What happened to n requests.
+
+    Attributes:
+        ttft_s: n; arrival to first token; NaN for one that no replica can ever hold.
+        e2e_s: n; arrival to last token; NaN likewise.
+        replica: n; position of the replica that answered; -1 when its pool has none.
+        preemptions: n; times it lost its cache and was computed again.
+    """
+
+    ttft_s: Floats
+    e2e_s: Floats
+    replica: Integers
+    preemptions: Integers
