@@ -13,6 +13,7 @@ from core.domain.catalog import ModelSpec
 from core.domain.deployment import Deployment, DeploymentState, Replica, ReplicaState
 from core.domain.fleet import Device, Price
 from core.domain.job import Job, JobState
+from core.domain.observation import Observations
 from core.domain.plan import PlanScore, ReplicaKind, ServingPlan
 from core.domain.profile import Profile
 from core.domain.quality import Outcome, QualityEstimate, QuerySet
@@ -75,6 +76,12 @@ class ProfileRepository(Protocol):
 
     def latest(self) -> list[Profile]:
         """Return per (model, SKU, TP, PP) what `core.domain.profile.most_trusted` chooses."""
+
+    def save_observations(self, profile_id: str, load: str, seen: Observations) -> None:
+        """Insert or replace what one load ("closed:4", "open:2.5") of a profile saw."""
+
+    def observations(self, profile_id: str) -> dict[str, Observations]:
+        """Return what the loads of a profile saw, by load."""
 
 
 class WorkloadRepository(Protocol):

@@ -125,6 +125,15 @@ class ProfileRow(Base):
     relative_error: Mapped[float | None]
 
 
+class ObservationRow(Base):
+    """What each load of a measured profile saw, answer by answer; see `db.columns`."""
+
+    __tablename__ = "observations"
+    profile_id: Mapped[str] = mapped_column(primary_key=True)
+    load: Mapped[str] = mapped_column(primary_key=True)
+    content: Mapped[bytes] = mapped_column(LargeBinary)
+
+
 class WorkloadRow(Base):
     """Workloads; classes are JSON."""
 
@@ -141,7 +150,7 @@ class WorkloadRow(Base):
 
 
 class TraceRow(Base):
-    """Traces of workloads, apart from them because they are large; see `db.traces`."""
+    """Traces of workloads, apart from them because they are large; see `db.columns`."""
 
     __tablename__ = "traces"
     workload_id: Mapped[str] = mapped_column(primary_key=True)

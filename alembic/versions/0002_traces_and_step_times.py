@@ -1,4 +1,4 @@
-"""Traces of workloads; step-time models, engine limits and uncertainty of profiles
+"""Traces of workloads, observations of profiles; step-time models, engine limits and uncertainty of profiles
 
 Frozen history: declares its own columns, never imports db.models.
 """
@@ -18,6 +18,13 @@ def upgrade() -> None:
         sa.Column("classes", sa.JSON(), nullable=False),
         sa.Column("content", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("workload_id", name="pk_traces"),
+    )
+    op.create_table(
+        "observations",
+        sa.Column("profile_id", sa.String(), nullable=False),
+        sa.Column("load", sa.String(), nullable=False),
+        sa.Column("content", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("profile_id", "load", name="pk_observations"),
     )
     with op.batch_alter_table("profiles") as table:
         table.add_column(sa.Column("step", sa.JSON(), nullable=True))
@@ -44,4 +51,5 @@ def downgrade() -> None:
     with op.batch_alter_table("profiles") as table:
         for name in ("relative_error", "engine_limits", "fit", "step"):
             table.drop_column(name)
+    op.drop_table("observations")
     op.drop_table("traces")

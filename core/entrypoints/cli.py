@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from core.entrypoints import bench as bench_command
 from core.errors import BOuteError
 from core.settings import REPOSITORY, Settings, load_settings
 
@@ -53,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     optimize.add_argument("--live", type=int, default=0, help="plans to measure on real replicas")
     optimize.add_argument("--seed", type=int, default=0)
     optimize.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    bench_command.add_to(_add(commands, "bench", _bench, "measure BOute itself"))
     return parser
 
 
@@ -119,6 +121,10 @@ def _optimize(parsed: argparse.Namespace, settings: Settings) -> int:
     return optimize(
         settings, parsed.workload, limits, parsed.live, parsed.seed, as_json=parsed.json
     )
+
+
+def _bench(parsed: argparse.Namespace, settings: Settings) -> int:
+    return bench_command.run(parsed, settings)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,16 @@ from typing import Any
 from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
+from core.domain.observation import Observations
 from core.domain.profile import Profile, most_trusted
 from core.domain.quality import Outcome, QualityEstimate, QuerySet
 from core.domain.trace import Trace
 from core.domain.workload import Workload
+from db.columns import packed, unpacked
 from db.mapping import Mapper, storable
 from db.models import (
     ClassifierRow,
+    ObservationRow,
     OutcomeRow,
     ProfileRow,
     QualityEstimateRow,
@@ -22,7 +25,6 @@ from db.models import (
     WorkloadRow,
 )
 from db.repositories.base import Table
-from db.traces import packed, unpacked
 
 PROFILES = Mapper(Profile, ProfileRow, "levels", "step", "fit", "engine_limits")
 WORKLOADS = Mapper(Workload, WorkloadRow, "classes")
@@ -35,6 +37,7 @@ class SqlProfiles:
     """`ProfileRepository` in SQL."""
 
     def __init__(self, session: Session) -> None:
+        self._session = session
         self._table = Table(session, PROFILES)
 
     def save(self, profile: Profile) -> None:
@@ -54,6 +57,22 @@ class SqlProfiles:
         """Return the most trusted profile that has levels, per (model, SKU, TP, PP)."""
         return most_trusted(self.all())
 
+    def save_observations(self, profile_id: str, load: str, seen: Observations) -> None:
+        """Insert or replace what one load of a profile saw."""
+        of_load = (ObservationRow.profile_id == profile_id, ObservationRow.load == load)
+        self._session.execute(delete(ObservationRow).where(*of_load))
+        columns = (seen.sent_at_s, seen.ttft_s, seen.e2e_s, seen.input_tokens, seen.output_tokens)
+        row = {"profile_id": profile_id, "load": load, "content": packed(columns)}
+        self._session.execute(insert(ObservationRow).values(row))
+
+    def observations(self, profile_id: str) -> dict[str, Observations]:
+        """Return what the loads of a profile saw, by load."""
+        columns = select(ObservationRow.load, ObservationRow.content)
+        rows = self._session.execute(
+            columns.where(ObservationRow.profile_id == profile_id).order_by(ObservationRow.load)
+        )
+        return {row.load: Observations(*unpacked(row.content, "dddqq")) for row in rows}
+
 
 class SqlWorkloads:
     """`WorkloadRepository` in SQL."""
@@ -65,14 +84,18 @@ class SqlWorkloads:
     def save_trace(self, workload_id: str, trace: Trace) -> None:
         """Insert or replace the trace of a workload."""
         self._session.execute(delete(TraceRow).where(TraceRow.workload_id == workload_id))
-        columns = {"classes": list(trace.classes), "content": packed(trace)}
-        self._session.execute(insert(TraceRow).values(workload_id=workload_id, **columns))
+        columns = (trace.arrived_at_s, trace.input_tokens, trace.output_tokens, trace.query_class)
+        row = {"classes": list(trace.classes), "content": packed(columns)}
+        self._session.execute(insert(TraceRow).values(workload_id=workload_id, **row))
 
     def trace(self, workload_id: str) -> Trace | None:
         """Return the trace of a workload; None when it has none."""
         columns = select(TraceRow.content, TraceRow.classes)
         row = self._session.execute(columns.where(TraceRow.workload_id == workload_id)).first()
-        return unpacked(row.content, row.classes) if row else None
+        if row is None:
+            return None
+        arrived_at_s, input_tokens, output_tokens, query_class = unpacked(row.content, "dqqq")
+        return Trace(arrived_at_s, input_tokens, output_tokens, query_class, tuple(row.classes))
 
     def save(self, workload: Workload) -> None:
         """Insert or replace."""

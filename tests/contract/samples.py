@@ -9,6 +9,7 @@ from core.domain.catalog import ModelSpec
 from core.domain.deployment import Deployment, DeploymentState, Replica, ReplicaState
 from core.domain.fleet import Device, DeviceKind, Price
 from core.domain.job import Job, JobKind, JobState
+from core.domain.observation import Observations
 from core.domain.plan import PlanScore, ReplicaKind, make_plan
 from core.domain.profile import (
     EngineLimits,
@@ -65,6 +66,11 @@ def workload(workload_id: str = "w1", minutes: float = 0) -> Workload:
     easy = ClassTraffic("easy", 2.5, 18.0, 24.5, 4.5, 11.25, 0.25)
     facts = (Provenance.MEASURED, later(minutes), 1.5, 2, 0.75, "trace.csv")
     return Workload(workload_id, "Mixed", (easy, ClassTraffic("hard", 0.0, 30.0, 55.0)), *facts)
+
+
+def observations() -> Observations:
+    times = array("d", [0.0, 0.5]), array("d", [0.01, 0.02]), array("d", [0.25, 0.5])
+    return Observations(*times, array("q", [18, 9]), array("q", [24, 1]))
 
 
 def trace() -> Trace:

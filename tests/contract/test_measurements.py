@@ -82,6 +82,19 @@ def _columns(trace: Trace) -> list[Any]:
     return [trace.arrived_at_s, trace.input_tokens, trace.output_tokens, trace.query_class]
 
 
+def test_a_profile_keeps_what_each_load_saw(any_uow: UnitOfWorkFactory) -> None:
+    seen = samples.observations()
+    with any_uow() as work:
+        work.profiles.save_observations("p1", "closed:4", samples.observations())
+        work.profiles.save_observations("p1", "closed:4", seen)
+        work.profiles.save_observations("p1", "closed:16", seen)
+        work.profiles.save_observations("p2", "closed:1", seen)
+        work.commit()
+    with any_uow() as work:
+        assert work.profiles.observations("p1") == {"closed:16": seen, "closed:4": seen}
+        assert work.profiles.observations("p3") == {}
+
+
 def test_query_sets_keep_their_order_and_any_language(any_uow: UnitOfWorkFactory) -> None:
     with any_uow() as work:
         work.query_sets.save(samples.query_set("b"))

@@ -10,6 +10,7 @@ from core.domain.catalog import ModelSpec
 from core.domain.deployment import LIVE_STATES, Deployment, DeploymentState, Replica, ReplicaState
 from core.domain.fleet import Device, Price
 from core.domain.job import Job, JobState
+from core.domain.observation import Observations
 from core.domain.profile import Profile, most_trusted
 from core.domain.quality import Outcome, QualityEstimate, QuerySet
 from core.domain.study import Study, Trial
@@ -77,6 +78,7 @@ class MemoryModels:
 class MemoryProfiles:
     def __init__(self, transaction: Transaction) -> None:
         self._table = Table(transaction, "profiles", lambda p: p.profile_id)
+        self._observations = Table(transaction, "observations", lambda o: (o.profile_id, o.load))
 
     def save(self, profile: Profile) -> None:
         self._table.save(profile)
@@ -90,6 +92,20 @@ class MemoryProfiles:
 
     def latest(self) -> list[Profile]:
         return most_trusted(self.all())
+
+    def save_observations(self, profile_id: str, load: str, seen: Observations) -> None:
+        self._observations.save(StoredObservations(profile_id, load, seen))
+
+    def observations(self, profile_id: str) -> dict[str, Observations]:
+        mine = [o for o in self._observations.all() if o.profile_id == profile_id]
+        return {o.load: o.seen for o in sorted(mine, key=lambda o: o.load)}
+
+
+@dataclass(frozen=True)
+class StoredObservations:
+    profile_id: str
+    load: str
+    seen: Observations
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ def fill(url: str) -> None:
         work.prices.add(samples.price())
         work.models.save(samples.model())
         work.profiles.save(samples.profile())
+        work.profiles.save_observations("p1", "closed:4", samples.observations())
         work.workloads.save(samples.workload())
         work.workloads.save_trace("w1", samples.trace())
         work.query_sets.save(samples.query_set())

@@ -161,6 +161,8 @@ def test_what_operators_have_survives_the_upgrade(golden: Path, tmp_path: Path) 
         assert work.models.all() == [samples.model()]
         assert work.profiles.latest() == [profile_as_of(golden.stem)]
         assert work.workloads.all() == [workload_as_of(golden.stem)]
+        seen = {"closed:4": samples.observations()} if golden.stem > "0001" else {}
+        assert work.profiles.observations("p1") == seen
         assert work.workloads.trace("w1") == (samples.trace() if golden.stem > "0001" else None)
         assert work.query_sets.get("arithmetic") == samples.query_set()
         assert work.outcomes.all() == [samples.outcome()]

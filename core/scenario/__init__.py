@@ -1,0 +1,1 @@
+"""Scenario files: a whole planning problem in one YAML, no database needed."""
