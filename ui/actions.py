@@ -6,6 +6,7 @@ it where the control is (`outcome` in `ui.components`).
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import streamlit as st
 
@@ -31,16 +32,24 @@ class Outcome:
 
 
 def attempt(
-    where: str, success: str, action: Callable[..., object], *args: object, **kwargs: object
+    where: str,
+    success: str | Callable[[Any], str],
+    action: Callable[..., object],
+    *args: object,
+    **kwargs: object,
 ) -> bool:
-    """Do a write and keep its outcome for the place `where`; False when it was refused."""
+    """Do a write and keep its outcome for the place `where`; False when it was refused.
+
+    Args:
+        success: What was done, in words; may be made from what the action returned.
+    """
     try:
-        action(*args, **kwargs)
+        result = action(*args, **kwargs)
     except BOuteError as error:
         _keep(where, Outcome(ok=False, text=error.message, hint=error.hint))
         return False
     queries.refresh()
-    _keep(where, Outcome(ok=True, text=success))
+    _keep(where, Outcome(ok=True, text=success(result) if callable(success) else success))
     return True
 
 
