@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from core.entrypoints import bench as bench_command
 from core.errors import BOuteError
@@ -54,6 +55,20 @@ def _parser() -> argparse.ArgumentParser:
     optimize.add_argument("--live", type=int, default=0, help="plans to measure on real replicas")
     optimize.add_argument("--seed", type=int, default=0)
     optimize.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    plan = _add(commands, "plan", _plan, "search for plans for a scenario file; no database")
+    _add_scenario(plan)
+    simulate = _add(commands, "simulate", _simulate, "simulate a plan of a scenario file")
+    _add_scenario(simulate)
+    simulate.add_argument("--plan", help="file with a plan, or id of one that `plan` finds")
+    simulate.add_argument("--requests", type=int, default=5000, help="per seed")
+    simulate.add_argument("--seeds", type=int, default=5, help="independent runs")
+    scenario = _add(commands, "scenario", _scenario_schema, "print or write scenario files")
+    forms = scenario.add_subparsers(required=True, metavar="WHAT")
+    _add(forms, "schema", _scenario_schema, "print the format as a JSON schema")
+    export = _add(forms, "export", _scenario_export, "write the scenario of a stored workload")
+    export.add_argument("--workload", required=True, help="its name")
+    export.add_argument("--output", type=Path, help="file to make; printed when left out")
+    _add_limits(export)
     bench_command.add_to(_add(commands, "bench", _bench, "measure BOute itself"))
     return parser
 
@@ -67,6 +82,27 @@ def _add(
     parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     parser.set_defaults(command=command)
     return parser
+
+
+def _add_scenario(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("scenario", type=Path, metavar="SCENARIO.yaml", help="docs/scenarios.md")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the search for plans")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    _add_limits(parser)
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--floor", type=float, help="least quality, 0..1")
+    parser.add_argument("--sla", type=float, help="wanted P95 end-to-end latency, seconds")
+    parser.add_argument("--budget", type=float, help="most allocation cost, $/h")
+
+
+def _limits(parsed: argparse.Namespace) -> dict[str, float | None]:
+    return {
+        "quality_floor": parsed.floor,
+        "sla_p95_e2e_s": parsed.sla,
+        "budget_usd_per_hour": parsed.budget,
+    }
 
 
 def _up(_: argparse.Namespace, settings: Settings) -> int:
@@ -121,6 +157,40 @@ def _optimize(parsed: argparse.Namespace, settings: Settings) -> int:
     return optimize(
         settings, parsed.workload, limits, parsed.live, parsed.seed, as_json=parsed.json
     )
+
+
+def _plan(parsed: argparse.Namespace, _: Settings) -> int:
+    from core.entrypoints.plan import plan
+
+    return plan(parsed.scenario, _limits(parsed), parsed.seed, as_json=parsed.json)
+
+
+def _simulate(parsed: argparse.Namespace, _: Settings) -> int:
+    from core.entrypoints.simulate import simulate
+
+    return simulate(
+        parsed.scenario,
+        parsed.plan,
+        _limits(parsed),
+        requests=parsed.requests,
+        seeds=parsed.seeds,
+        search_seed=parsed.seed,
+        as_json=parsed.json,
+    )
+
+
+def _scenario_schema(_: argparse.Namespace, __: Settings) -> int:
+    from core.entrypoints.scenario import print_schema
+
+    return print_schema()
+
+
+def _scenario_export(parsed: argparse.Namespace, settings: Settings) -> int:
+    from core.domain.study import Limits
+    from core.entrypoints.scenario import export
+
+    given = {name: value for name, value in _limits(parsed).items() if value is not None}
+    return export(settings, parsed.workload, Limits(**given), parsed.output)
 
 
 def _bench(parsed: argparse.Namespace, settings: Settings) -> int:

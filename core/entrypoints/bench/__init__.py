@@ -7,29 +7,38 @@ types only) and `told(result) -> str`, the same for people. It is imported only 
 import argparse
 import json
 from importlib import import_module
-from types import ModuleType
 
 from core.settings import Settings
 
-BENCHES: dict[str, str] = {}
+BENCHES: dict[str, str] = {
+    "simulator": "predictions against real vLLM on this machine's cores (about half an hour)",
+    "estimates": "estimates against published measurements, before and after calibration",
+    "speed": "speed of the simulator and of what-if",
+    "load": "BOute's load generator against GuideLLM's on one replica",
+}
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
-    """Add one subcommand per benchmark."""
-    names = parser.add_subparsers(required=True, metavar="BENCHMARK", dest="bench")
-    for name, text in BENCHES.items():
-        bench = names.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-        bench.add_argument("--json", action="store_true", help="print one JSON object on stdout")
-        _module(name).add_arguments(bench)
+    """Let the command take a benchmark's name and leave the rest to the benchmark."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    listed = "\n".join(f"  {name:<10} {text}" for name, text in BENCHES.items())
+    parser.epilog = f"benchmarks:\n{listed}\n\n`boute bench NAME --help` lists its options."
+    parser.add_argument("name", choices=list(BENCHES), metavar="NAME")
+    parser.add_argument(
+        "options", nargs=argparse.REMAINDER, help="--json, and the benchmark's own"
+    )
 
 
 def run(parsed: argparse.Namespace, settings: Settings) -> int:
     """Run the chosen benchmark and print its result."""
-    bench = _module(parsed.bench)
-    result = bench.run(parsed, settings)
-    print(json.dumps(result, indent=2) if parsed.json else bench.told(result))
+    bench = import_module(f"{__name__}.{parsed.name}")
+    text = BENCHES[parsed.name]
+    parser = argparse.ArgumentParser(
+        prog=f"boute bench {parsed.name}", description=text[0].upper() + text[1:] + "."
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    bench.add_arguments(parser)
+    options = parser.parse_args(parsed.options)
+    result = bench.run(options, settings)
+    print(json.dumps(result, indent=2) if options.json else bench.told(result))
     return 0
-
-
-def _module(name: str) -> ModuleType:
-    return import_module(f"{__name__}.{name}")

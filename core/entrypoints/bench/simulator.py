@@ -1,0 +1,278 @@
+"""Predictions against real vLLM: profile replicas, predict workloads they never saw, measure them.
+
+Every replica has a CPU core of its own. The load generator is on the core of the second replica,
+which rests while only the first one is measured. Rounds interleave profile loads and validation
+workloads, so that what drifts on a shared machine meets both; the order within a
+round is shuffled.
+"""
+
+import argparse
+import asyncio
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from time import monotonic
+from typing import Any
+
+import numpy as np
+
+from core.domain.deployment import Replica
+from core.domain.observation import Observations
+from core.domain.profile import EngineLimits, StepFit, StepTime
+from core.entrypoints.bench.accuracy import (
+    STATISTICS,
+    CaseResult,
+    Statistics,
+    measured_statistics,
+    predicted_statistics,
+    summary,
+    worst,
+)
+from core.entrypoints.bench.replica import LARGE, ReplicaSetup, pinned_to, running_replicas
+from core.entrypoints.bench.validation import (
+    CASES,
+    PROBE,
+    PROFILED,
+    Case,
+    Lengths,
+    arrivals_s,
+    drive,
+    observed,
+    requests_of,
+)
+from core.entrypoints.waiting import say
+from core.errors import EngineFailed, EnvironmentFailed
+from core.estimate.simulator import Arrivals, EngineSpec, simulate
+from core.profiling.engine_report import engine_limits
+from core.profiling.fit import fit_step, goodness
+from core.profiling.levels import LONG_PROMPTS, Load, LoadKind
+from core.profiling.measuring import measure
+from core.profiling.questions import Question
+from core.profiling.stopping import StopRule
+from core.serving.command_line import engine_version
+from core.settings import Settings
+
+MAX_NUM_SEQS = 8
+SEED = 20_261
+REQUESTS_PER_CASE = 100
+REQUESTS_TO_SATURATE = 400
+PROFILE_LOADS = (
+    (PROBE, Load(LoadKind.PROBE, 2, probe=LONG_PROMPTS)),
+    *((PROFILED, Load(LoadKind.CLOSED, held)) for held in (1, 2, 4, MAX_NUM_SEQS)),
+)
+SECONDS_PER_LOAD = 7.0
+OPEN_LOAD = 0.7
+QUESTIONS = 400
+
+
+@dataclass
+class _Seen:
+    """What was measured so far: profile loads by round, and each case's answers by round."""
+
+    profile: list[list[Observations]] = field(default_factory=list)
+    cases: dict[Case, list[Observations]] = field(default_factory=dict)
+    profile_seconds: float = 0.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this benchmark."""
+    parser.add_argument("--rounds", type=int, default=3, help="times each workload is measured")
+    parser.add_argument(
+        "--requests", type=int, default=REQUESTS_PER_CASE, help="requests per workload"
+    )
+
+
+def run(parsed: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    """Start two replicas, measure, predict, compare.
+
+    Raises:
+        EnvironmentFailed: There are fewer than two CPU cores.
+        EngineFailed: A replica did not start, or requests failed.
+    """
+    began_s = monotonic()
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        raise EnvironmentFailed("This benchmark needs two CPU cores.", "It measures on both.")
+    setups = [
+        ReplicaSetup(LARGE, core, max_num_seqs=MAX_NUM_SEQS) for core in (cores[1], cores[0])
+    ]
+    with running_replicas(setups, settings) as replicas, pinned_to(cores[0]):
+        limits = asyncio.run(engine_limits(replicas[0].base_url, MAX_NUM_SEQS))
+        say("warming up")
+        for replica in replicas:
+            _profile_round(replica, -1, None)
+        seen, rates = _rounds(replicas, limits, parsed.rounds, parsed.requests)
+    return _result(seen, rates, limits, parsed.requests) | {"seconds": monotonic() - began_s}
+
+
+def _rounds(
+    replicas: Sequence[Replica], limits: EngineLimits, rounds: int, requests: int
+) -> tuple[_Seen, dict[Case, float]]:
+    seen, rates = _Seen(), dict[Case, float]()
+    saturation_rps: float | None = None
+    for number in range(rounds):
+        began_s = monotonic()
+        say(f"round {number + 1} of {rounds}: profile loads")
+        seen.profile.append(_profile_round(replicas[0], number, saturation_rps))
+        seen.profile_seconds += monotonic() - began_s
+        if not rates:
+            step, _ = fit_step(seen.profile[0], limits)
+            saturation_rps = _saturation_rps(PROFILED, step, limits)
+            rates = {
+                case: case.load * case.replicas * _saturation_rps(case.lengths, step, limits)
+                for case in CASES
+            }
+        for position in np.random.default_rng([SEED, number]).permutation(len(CASES)):
+            case = CASES[position]
+            say(f"round {number + 1} of {rounds}: {case.name}, {rates[case]:.2f} requests/s")
+            answers = _measure(replicas, case, rates[case], requests, number)
+            seen.cases.setdefault(case, []).append(answers)
+    return seen, rates
+
+
+def _profile_round(
+    replica: Replica, number: int, saturation_rps: float | None
+) -> list[Observations]:
+    """Run loads as a profile job does; the open loop needs to know what saturates the replica."""
+    loads = list(PROFILE_LOADS)
+    if saturation_rps is not None:
+        loads.append((PROFILED, Load(LoadKind.OPEN, rate_rps=OPEN_LOAD * saturation_rps)))
+    rule = StopRule(usual_s=SECONDS_PER_LOAD, most_s=2 * SECONDS_PER_LOAD)
+    return [
+        measure(
+            load, _questions(lengths, number), rule, lambda: replica, lambda *_: None
+        ).observations()
+        for lengths, load in loads
+    ]
+
+
+def _questions(lengths: Lengths, number: int) -> list[Question]:
+    drawn = requests_of(lengths, QUESTIONS, SEED, 1000 + number)
+    return [Question(request.text, request.output_tokens, exact=True) for request in drawn]
+
+
+def _measure(
+    replicas: Sequence[Replica], case: Case, rate_rps: float, count: int, number: int
+) -> Observations:
+    requests = requests_of(case.lengths, count, _seed(case), number)
+    times_s = arrivals_s(rate_rps, count, case.burstiness, _seed(case) + 1).tolist()
+    answers = asyncio.run(drive(replicas[: case.replicas], requests, times_s))
+    failed = next((a.error for a in answers if a.error), "")
+    if failed:
+        raise EngineFailed(f"A request of {case.name!r} failed: {failed}")
+    return observed(answers, times_s)
+
+
+def _seed(case: Case) -> int:
+    return SEED + 100 * (1 + CASES.index(case))
+
+
+def _saturation_rps(lengths: Lengths, step: StepTime, limits: EngineLimits) -> float:
+    """Requests per second of one replica that never waits for any: all are there at once."""
+    requests = requests_of(lengths, REQUESTS_TO_SATURATE, SEED, 0)
+    arrivals = _arrivals(
+        np.zeros(len(requests)),
+        np.array([len(r.text) for r in requests], dtype=np.int64),
+        np.array([r.output_tokens for r in requests], dtype=np.int64),
+    )
+    ends_s = simulate([EngineSpec(0, 1, step, limits)], arrivals).e2e_s
+    return len(requests) / float(ends_s.max())
+
+
+def _arrivals(times_s: Any, inputs: Any, outputs: Any) -> Arrivals:
+    none = np.zeros(len(times_s), dtype=np.int64)
+    return Arrivals(np.asarray(times_s, dtype=float), inputs, outputs, none, none)
+
+
+def _predicted(case: Case, seen: Observations, step: StepTime, limits: EngineLimits) -> Statistics:
+    """Simulate the very arrivals and lengths of a case; lengths as the engine counted them."""
+    arrivals = _arrivals(
+        np.frombuffer(seen.sent_at_s),
+        np.frombuffer(seen.input_tokens, dtype=np.int64),
+        np.frombuffer(seen.output_tokens, dtype=np.int64),
+    )
+    specs = [EngineSpec(0, 1, step, limits) for _ in range(case.replicas)]
+    return predicted_statistics(simulate(specs, arrivals))
+
+
+def _result(
+    seen: _Seen, rates: dict[Case, float], limits: EngineLimits, requests: int
+) -> dict[str, Any]:
+    step, fit = fit_step([load for loads in seen.profile for load in loads], limits)
+    cases = [
+        CaseResult(
+            case.name,
+            [measured_statistics(answers) for answers in rounds],
+            _predicted(case, rounds[0], step, limits),
+        )
+        for case, rounds in seen.cases.items()
+    ]
+    cases.sort(key=lambda c: [case.name for case in CASES].index(c.name))
+    return {
+        "engine": engine_version(),
+        "model": LARGE.name,
+        "rounds": len(seen.profile),
+        "requests_per_workload": requests,
+        "profile": _told_profile(seen, limits, step, fit),
+        "summary": summary(cases),
+        "met": all(bool(row["met"]) for row in summary(cases).values()),
+        "worst": worst(cases),
+        "workloads": [
+            c.told() | {"rate_rps": next(r for k, r in rates.items() if k.name == c.name)}
+            for c in cases
+        ],
+    }
+
+
+def _told_profile(
+    seen: _Seen, limits: EngineLimits, step: StepTime, fit: StepFit
+) -> dict[str, Any]:
+    """How the profile came about, and how fast the machine was in each round."""
+    return {
+        "seconds_of_load": seen.profile_seconds,
+        "step": asdict(step),
+        "fit": asdict(fit),
+        "engine_limits": asdict(limits),
+        "slower_than_fit_by_round": [_slowness(loads, step, limits) for loads in seen.profile],
+        "error_by_round": [
+            goodness(loads, limits, step).e2e_median_error for loads in seen.profile
+        ],
+    }
+
+
+def _slowness(loads: Sequence[Observations], step: StepTime, limits: EngineLimits) -> float:
+    """Measured over fitted decoding and prefill time of a round's profile loads, less one."""
+    own, _ = fit_step(loads, limits)
+    return _one_request_s(own) / _one_request_s(step) - 1
+
+
+def _one_request_s(step: StepTime) -> float:
+    """Seconds of engine time of a typical profiled request with half of the batch in use."""
+    held, prompt, answer = MAX_NUM_SEQS / 2, 80, 50
+    decode_s = step.fixed_s + held * step.per_sequence_s
+    return prompt * step.per_prefill_token_s + step.per_request_s + answer * decode_s / held
+
+
+def told(found: dict[str, Any]) -> str:
+    """Return the result as tables."""
+    lines = [
+        f"{found['model']} on {found['engine']}, {found['rounds']} rounds, "
+        f"{found['requests_per_workload']} requests per workload, {found['seconds']:.0f} s",
+        f"{'workload':<42}" + "".join(f"{s:>22}" for s in STATISTICS),
+    ]
+    for case in found["workloads"]:
+        cells = "".join(_cell(case, statistic) for statistic in STATISTICS)
+        lines.append(f"{case['workload']:<42}{cells}")
+    lines.append("measured s, error of the prediction / repeatability of the measurement")
+    for statistic, row in found["summary"].items():
+        met = "met" if row["met"] else "missed"
+        lines.append(
+            f"{statistic:<12} median error {row['median_absolute_error']:.1%}, "
+            f"repeatability {row['repeatability']:.1%}, bar {row['bar']:.0%}: {met}"
+        )
+    return "\n".join(lines)
+
+
+def _cell(case: dict[str, Any], statistic: str) -> str:
+    measured, error = case["measured"][statistic], case["error"][statistic]
+    return f"{measured:>8.3f} {error:>+6.1%}/{case['repeatability'][statistic]:>5.1%}"
