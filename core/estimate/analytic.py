@@ -11,7 +11,8 @@ from core.domain.profile import Provenance
 from core.estimate.mixture import LognormalMixture
 from core.estimate.quality import mixture_quality
 from core.estimate.queueing import PoolLatency, pool_latency
-from core.estimate.speed import KindSpeed, Vector, answer_tokens, kind_speed
+from core.estimate.speed import KindSpeed, Vector, answer_tokens
+from core.estimate.step_speed import kind_speed
 from core.estimate.validity import placement_of, validate
 
 FLOOR_TOLERANCE = 1e-9
@@ -53,14 +54,18 @@ class AnalyticEvaluator:
             for traffic in facts.workload.classes
         }
 
-    def evaluate(self, plan: ServingPlan) -> PlanScore:
-        """Score one plan; one that breaks limits is scored too, with what it breaks in words."""
+    def evaluate(self, plan: ServingPlan, stretch: float = 1.0) -> PlanScore:
+        """Score one plan; one that breaks limits is scored too, with what it breaks in words.
+
+        Args:
+            stretch: Known ratio of this plan's latencies to this evaluator's.
+        """
         routing = {name: plan.shares(name) for name in self._classes}
         pools = self.pools(plan)
         mean, lower = mixture_quality(self.facts.workload, self.facts.quality, routing)
         cost = self._cost_usd_per_hour(plan)
         load = max((pool.load for pool in pools), default=0.0)
-        times = self._times(pools) if self._served(plan, pools) else _UNKNOWN
+        times = self._times(pools, stretch) if self._served(plan, pools) else _UNKNOWN
         return PlanScore(
             provenance=Provenance.PREDICTED,
             cost_usd_per_hour=cost,
@@ -73,6 +78,7 @@ class AnalyticEvaluator:
             utilisation=load,
             sla_attainment=times.sla_attainment,
             violations=(*validate(plan, self.facts), *self._broken_limits(cost, lower, load)),
+            estimator="analytic",
         )
 
     def pools(self, plan: ServingPlan) -> list[Pool]:
@@ -117,7 +123,7 @@ class AnalyticEvaluator:
         mixtures = self._mixtures(pools) if self._served(plan, pools) else None
         return mixtures[0].share_within(time_s) if mixtures else None
 
-    def _times(self, pools: list[Pool]) -> "_Times":
+    def _times(self, pools: list[Pool], stretch: float) -> "_Times":
         mixtures = self._mixtures(pools)
         if mixtures is None:
             return _UNKNOWN
@@ -125,10 +131,10 @@ class AnalyticEvaluator:
         p50_s, p95_s = e2e.quantiles_s([0.5, 0.95])
         sla_s = self.facts.limits.sla_p95_e2e_s
         return _Times(
-            p50_e2e_s=p50_s,
-            p95_e2e_s=p95_s,
-            p95_ttft_s=ttft.quantiles_s([0.95])[0],
-            sla_attainment=e2e.share_within(sla_s) if sla_s else None,
+            p50_e2e_s=stretch * p50_s,
+            p95_e2e_s=stretch * p95_s,
+            p95_ttft_s=stretch * ttft.quantiles_s([0.95])[0],
+            sla_attainment=e2e.share_within(sla_s / stretch) if sla_s else None,
         )
 
     def _mixtures(self, pools: list[Pool]) -> tuple[LognormalMixture, LognormalMixture] | None:

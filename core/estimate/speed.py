@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from core.domain.plan import ReplicaKind
 from core.domain.planning import PlanningFacts
 from core.domain.profile import LoadLevel, Profile, Spread
 from core.domain.workload import ClassTraffic
@@ -69,15 +68,6 @@ def answer_tokens(facts: PlanningFacts, model: str, traffic: ClassTraffic) -> fl
     return max(1.0, traffic.output_tokens_mean * known[model] / average)
 
 
-def kind_speed(facts: PlanningFacts, kind: ReplicaKind) -> KindSpeed:
-    """Compile the profile of a kind for the workload's classes."""
-    return compile_profile(
-        facts.profiles[kind],
-        facts.workload.classes,
-        [answer_tokens(facts, kind.model, traffic) for traffic in facts.workload.classes],
-    )
-
-
 def compile_profile(
     profile: Profile, classes: Sequence[ClassTraffic], tokens: Sequence[float]
 ) -> KindSpeed:
@@ -90,7 +80,8 @@ def compile_profile(
         classes: K classes.
         tokens: K; mean answer length of this model per class.
     """
-    counted = [level for level in profile.levels if level.requests > 0]
+    closed = [level for level in profile.levels if level.rate_rps is None]
+    counted = [level for level in closed or profile.levels if level.requests > 0]
     levels = sorted(counted, key=lambda level: level.concurrency)
     rows = [_times(level, classes, tokens) for level in levels]
     e2e_s = np.array([e2e for _, e2e, _ in rows])

@@ -13,7 +13,7 @@ import numpy as np
 
 from core.domain.plan import PlanScore, ServingPlan
 from core.domain.study import Trial
-from core.estimate.speed import Vector
+from core.estimate.speed import Z95, Vector
 from core.estimate.validity import placement_of
 from core.optimize.improvement import expected_improvement
 from core.optimize.problem import Problem
@@ -169,7 +169,8 @@ def choose(
         )
     ]
     best = int(np.argmax(worth))
-    return pool[best], corrected(problem, pool[best], float(correction.mean[best]))
+    ratio, deviation = float(correction.mean[best]), float(correction.deviation[best])
+    return pool[best], corrected(problem, pool[best], ratio, deviation)
 
 
 def _known_points(trials: Sequence[Trial]) -> Vector:
@@ -182,15 +183,23 @@ def _known_points(trials: Sequence[Trial]) -> Vector:
     return np.array(rows).reshape(-1, 3)
 
 
-def corrected(problem: Problem, plan: ServingPlan, log_ratio_mean: float) -> PlanScore:
-    """Return a plan's analytic score with every latency stretched by the learnt ratio."""
+def corrected(
+    problem: Problem, plan: ServingPlan, log_ratio_mean: float, log_ratio_deviation: float
+) -> PlanScore:
+    """Return a plan's analytic score with every latency stretched by the learnt ratio.
+
+    The interval on P95 is the 90 % one of that ratio.
+    """
     score, factor = problem.score(plan), float(np.exp(log_ratio_mean))
+    either_way = float(np.exp(Z95 * log_ratio_deviation))
     sla_s = problem.facts.limits.sla_p95_e2e_s
     return replace(
         score,
         p50_e2e_s=_times(score.p50_e2e_s, factor),
         p95_e2e_s=_times(score.p95_e2e_s, factor),
         p95_ttft_s=_times(score.p95_ttft_s, factor),
+        p95_e2e_low_s=_times(score.p95_e2e_s, factor / either_way),
+        p95_e2e_high_s=_times(score.p95_e2e_s, factor * either_way),
         # A stretched time is within the wanted one when the estimate is within wanted / factor.
         sla_attainment=problem.evaluator.share_within(plan, sla_s / factor) if sla_s else None,
     )

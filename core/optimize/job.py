@@ -99,7 +99,9 @@ class OptimiseJob:
     def _finish(self, context: JobContext, study: Study) -> dict[str, Any]:
         context.progress(0.97, "Drawing the front")
         trials = _trials(context, study)
-        found = conclude(_facts(context, study), trials, _reference(study))
+        with context.uow() as work:
+            trace = work.workloads.trace(study.workload_id)
+        found = conclude(_facts(context, study), trials, _reference(study), trace)
         done = replace(study, state=StudyState.DONE, finished_at=utc_now())
         _save(context, done, found)
         return {"state": done.state.value, "message": found.message, "front": len(found.front)}

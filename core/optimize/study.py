@@ -8,11 +8,13 @@ import numpy as np
 from core.domain.plan import PlanScore, ServingPlan
 from core.domain.planning import PlanningFacts
 from core.domain.study import Origin, Trial
+from core.domain.trace import Trace
 from core.errors import Infeasible
 from core.optimize.grey_box import LatencyCorrection, choose, corrected
 from core.optimize.local_search import Effort
 from core.optimize.moves import Neighbourhood
 from core.optimize.pareto import objectives, reference_point
+from core.optimize.rescoring import rescored
 from core.optimize.search import (
     OnProgress,
     Search,
@@ -159,15 +161,30 @@ def propose(
     return choose(made.problem, trials, unknown or front, reference)
 
 
-def conclude(facts: PlanningFacts, trials: Sequence[Trial], reference: Reference) -> StudyResult:
-    """Correct what was not measured by what was, and mark the final front."""
+def conclude(
+    facts: PlanningFacts,
+    trials: Sequence[Trial],
+    reference: Reference,
+    trace: Trace | None = None,
+) -> StudyResult:
+    """Give every plan worth showing the best prediction there is, and mark the final front.
+
+    Where plans were measured, what was not measured is corrected by what was; where none was,
+    the front is simulated.
+
+    Args:
+        trace: The workload's requests; None draws them from its description.
+    """
+    if not any(t.measured for t in trials):
+        shown = rescored(facts, trials, trace)
+        return StudyResult(tuple(shown), reference, False, _found(shown))
     problem = problem_of(facts)
     open_ones = [t for t in trials if t.measured is None and t.predicted.p95_e2e_s is not None]
     scores = [problem.score(t.plan) for t in open_ones]
     learnt = LatencyCorrection(problem, trials).of([t.plan for t in open_ones], scores)
     better = {
-        trial.number: corrected(problem, trial.plan, float(ratio))
-        for trial, ratio in zip(open_ones, learnt.mean, strict=True)
+        trial.number: corrected(problem, trial.plan, float(ratio), float(deviation))
+        for trial, ratio, deviation in zip(open_ones, learnt.mean, learnt.deviation, strict=True)
     }
     final = mark_front([replace(t, predicted=better.get(t.number, t.predicted)) for t in trials])
     return StudyResult(tuple(final), reference, False, _found(final))

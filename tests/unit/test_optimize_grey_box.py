@@ -156,7 +156,7 @@ def test_correction_stretches_latency_and_lowers_attainment() -> None:
     facts = two_models(devices=4, sla_p95_e2e_s=0.8)
     problem = Problem(facts)
     plan = search(facts, 0, QUICK, lambda *_: None).front[0].plan
-    before, after = problem.score(plan), corrected(problem, plan, float(np.log(2)))
+    before, after = problem.score(plan), corrected(problem, plan, float(np.log(2)), 0.1)
     assert after.p95_e2e_s == pytest.approx(2 * before.p95_e2e_s)
     assert after.p50_e2e_s == pytest.approx(2 * before.p50_e2e_s)
     assert after.sla_attainment < before.sla_attainment
