@@ -15,6 +15,7 @@ HELP = {
     "optimise": "Search for plans and pick one on the Pareto front.",
     "whatif": "Change prices, traffic or limits and see what happens to every plan at once.",
     "deploy": "Make a plan real, watch its replicas, ask the gateway, go back.",
+    "accuracy": "What was predicted beside what really happened.",
     "costs": "What was spent, per day and model, and what running all on one model would cost.",
 }
 SECTIONS = {
@@ -22,7 +23,7 @@ SECTIONS = {
     "Fleet": ["inventory", "models"],
     "Optimise": ["workload", "optimise", "whatif"],
     "Serve": ["deploy"],
-    "Reports": ["costs"],
+    "Reports": ["accuracy", "costs"],
 }
 
 

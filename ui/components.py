@@ -20,6 +20,7 @@ PAGES = {
     "optimise": ("app_pages/optimise.py", "Optimise", ":material/scatter_plot:"),
     "whatif": ("app_pages/whatif.py", "What-if", ":material/tune:"),
     "deploy": ("app_pages/deploy.py", "Deploy", ":material/rocket_launch:"),
+    "accuracy": ("app_pages/accuracy.py", "Accuracy", ":material/target:"),
     "costs": ("app_pages/costs.py", "Costs", ":material/payments:"),
 }
 """Key -> file, title and icon; also what `ui.app` builds its navigation from."""
