@@ -27,10 +27,18 @@ SCALE: dict[str, object] = {
 PERCENT: dict[str, object] = {"tickformat": ".0%"}
 PLAN_HOVER = (
     "<b>Plan %{customdata[0]}</b> · %{customdata[1]}<br>%{customdata[5]:$.4f} per hour<br>"
-    "P95 %{y:.2f} s (%{customdata[2]})<br>quality %{customdata[3]:.1%}, "
+    "P95 %{y:.2f} s (%{customdata[2]} %{customdata[6]})<br>quality %{customdata[3]:.1%}, "
     "at least %{customdata[4]:.1%}<extra></extra>"
 )
-HOVER_COLUMNS = ["number", "origin", "provenance", "quality", "quality_lower", "cost"]
+HOVER_COLUMNS = [
+    "number",
+    "origin",
+    "provenance",
+    "quality",
+    "quality_lower",
+    "cost",
+    "p95_interval",
+]
 
 
 @dataclass(frozen=True)
@@ -93,6 +101,7 @@ def pareto(
     front = drawable[drawable["on_front"]]
     look = {"color": front[shown.color], "coloraxis": "coloraxis", "size": 14}
     _plans(figure, front, "Pareto front", {**look, "line": {"width": 1, "color": NEUTRAL}})
+    figure.update_traces(selector={"name": "Pareto front"}, error_y=p95_interval(front))
     baselines = drawable[drawable["baseline"]]
     look = {"symbol": "square-open", "color": NEUTRAL, "size": 15, "line": {"width": 2.5}}
     _plans(figure, baselines, "Baselines", look, labels=list(baselines["short_origin"]))
@@ -106,6 +115,20 @@ def pareto(
     varies = front[shown.color].nunique() > 1
     figure.update_layout(coloraxis={"colorbar": shown.scale, "showscale": varies})
     return figure
+
+
+def p95_interval(rows: pd.DataFrame) -> dict[str, object]:
+    """Return error bars from `p95_s`, `p95_low_s` and `p95_high_s`; unknown ends are left out."""
+    middle = rows["p95_s"].astype(float)
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": (rows["p95_high_s"].astype(float) - middle).fillna(0.0),
+        "arrayminus": (middle - rows["p95_low_s"].astype(float)).fillna(0.0),
+        "color": NEUTRAL,
+        "thickness": 1.2,
+        "width": 3,
+    }
 
 
 def whatif_fronts(plans: pd.DataFrame, chosen: int | None = None) -> go.Figure:

@@ -15,6 +15,7 @@ COLUMNS = [
     "note",
     "cost",
     "p95_s",
+    "p95_interval",
     "quality",
     "quality_lower",
     "attainment",
@@ -75,6 +76,9 @@ def front_picker(study: Study, trials: Sequence[Trial], every_plan: bool) -> Non
             "note": st.column_config.TextColumn("Note", width=150),
             "cost": st.column_config.NumberColumn("Cost ($/h)", format="$%.4f"),
             "p95_s": st.column_config.NumberColumn("P95 (s)", format="%.2f"),
+            "p95_interval": st.column_config.TextColumn(
+                "P95 is within", width=130, help="90 % interval of the prediction"
+            ),
             "quality": st.column_config.NumberColumn("Quality", format="percent"),
             "quality_lower": st.column_config.NumberColumn(
                 "At least", format="percent", help="Lower bound: what the quality floor uses"

@@ -8,6 +8,7 @@ from ui import charts, queries, tables
 from ui.components import provenance
 from ui.formatting import (
     change,
+    interval,
     markdown,
     percent,
     plan_in_words,
@@ -41,7 +42,7 @@ def score_metrics(score: PlanScore, baseline: PlanScore | None) -> None:
             delta_color="inverse",
             border=True,
             height="stretch",
-            help="End to end: 95 of 100 requests finish within this time",
+            help=_p95_help(score),
         )
         st.metric(
             "Quality, at least",
@@ -61,12 +62,25 @@ def score_metrics(score: PlanScore, baseline: PlanScore | None) -> None:
         )
 
 
+def _p95_help(score: PlanScore) -> str:
+    """What P95 means, how it was computed and how sure it is."""
+    by = {
+        "simulated": " Simulated request by request.",
+        "analytic": " From queueing formulas.",
+    }.get(score.estimator, "")
+    within = interval(score.p95_e2e_low_s, score.p95_e2e_high_s)
+    sure = f" With 90 % confidence: {within}." if within else ""
+    return f"End to end: 95 of 100 requests finish within this time.{by}{sure}"
+
+
 def plan_detail(trial: Trial, baseline: Trial | None) -> None:
     """Show one plan: words, numbers, placement, routing, measured against predicted."""
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader(f"Plan {trial.number}", anchor=False, width="content")
         provenance(trial.score.provenance.value)
         st.caption(tables.ORIGINS[trial.origin.value], width="content")
+        if within := interval(trial.score.p95_e2e_low_s, trial.score.p95_e2e_high_s):
+            st.caption(f"P95 within {within} (90 %)", width="content")
     st.markdown(markdown(plan_in_words(trial.plan)))
     for violation in trial.score.violations:
         st.warning(markdown(violation), icon=":material/block:")

@@ -122,6 +122,15 @@ def placement_in_words(plan: ServingPlan) -> str:
     return ", ".join(f"{p.count} x {p.kind.label}" for p in plan.placement) or "nothing"
 
 
+def interval(low_s: float | None, high_s: float | None) -> str:
+    """Return a latency interval: `0.61 to 0.83 s`; empty when its lower end is unknown."""
+    if low_s is None:
+        return ""
+    if high_s is None:
+        return f"{low_s:.2f} s or more"
+    return f"{low_s:.2f} to {high_s:.2f} s"
+
+
 def placement_short(plan: ServingPlan) -> str:
     """What runs, for a table cell: `1 x large, 2 x small`; device types only where they differ."""
     mixed = len({p.kind.sku for p in plan.placement}) > 1

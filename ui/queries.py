@@ -1,9 +1,11 @@
 """Every read of the dashboard, cached for a moment; `refresh` forgets all after a write."""
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 
 from core.domain.catalog import ModelSpec
@@ -14,12 +16,15 @@ from core.domain.job import Job
 from core.domain.plan import PlanScore, ServingPlan
 from core.domain.profile import Profile
 from core.domain.quality import QualityEstimate, QuerySet
-from core.domain.study import Limits, Study, Trial
+from core.domain.study import Study, Trial
 from core.domain.traffic import RequestRecord
 from core.domain.workload import Workload
 from core.errors import NotFound
+from core.estimate.traffic import generated
 from core.reporting import costs
+from core.routing.classifier import Classifier
 from core.services import (
+    accuracy,
     catalog,
     deployments,
     inventory,
@@ -27,10 +32,14 @@ from core.services import (
     planning,
     profiles,
     quality,
+    scenarios,
     studies,
     whatif,
     workloads,
 )
+from core.services.profiles import ProfileCost, Residual
+from core.services.whatif import Change
+from ui import tables_traffic
 from ui.context import uow
 
 TTL_S = 2
@@ -77,6 +86,38 @@ def latest_profiles() -> list[Profile]:
     return profiles.latest_profiles(uow())
 
 
+@st.cache_data(ttl=TTL_S, show_spinner=False, max_entries=20)
+def profile_cost(
+    model: str,
+    sku: str,
+    tp: int,
+    concurrencies: tuple[int, ...] | None,
+    seconds_per_level: float,
+    max_seconds: float,
+) -> ProfileCost:
+    """What a profile is expected to take.
+
+    Raises:
+        NotFound: The model was removed meanwhile.
+    """
+    return profiles.profile_cost_estimate(
+        uow(),
+        model,
+        sku,
+        utc_now(),
+        tp=tp,
+        concurrencies=concurrencies,
+        seconds_per_level=seconds_per_level,
+        max_seconds=max_seconds,
+    )
+
+
+@st.cache_data(ttl=600, show_spinner="Replaying what was measured", max_entries=20)
+def residuals(profile: Profile) -> list[Residual]:
+    """What the fitted model of a profile says to each measured answer."""
+    return profiles.residuals(uow(), profile)
+
+
 @st.cache_data(ttl=TTL_S, show_spinner=False)
 def query_sets() -> list[str]:
     """Names of the query sets."""
@@ -119,6 +160,36 @@ def trials(study_id: str) -> list[Trial]:
     return studies.trials(uow(), study_id)
 
 
+def workload(workload_id: str) -> Workload | None:
+    """One workload; None when it is unknown."""
+    return next((w for w in all_workloads() if w.workload_id == workload_id), None)
+
+
+@st.cache_data(ttl=600, show_spinner=False, max_entries=10)
+def traffic_picture(workload: Workload) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Arrivals per moment and pairs of lengths of a workload; see `ui.tables_traffic`.
+
+    Without a trace they are an example drawn from the description.
+    """
+    trace = workloads.workload_trace(uow(), workload.workload_id)
+    if trace is None:
+        trace = generated(workload, tables_traffic.EXAMPLE_REQUESTS, seed=1)
+    return tables_traffic.arrivals_frame(trace), tables_traffic.lengths_frame(trace)
+
+
+def prompt_classifier() -> Callable[[str], str] | None:
+    """What gives prompts a query class: the newest classifier, read when the first one comes.
+
+    None when none was trained.
+    """
+    with uow()() as work:
+        newest = work.classifiers.latest()
+    if newest is None:
+        return None
+    opened = functools.cache(lambda: Classifier.from_bytes(newest[1]))
+    return lambda prompt: opened().classify(prompt)[0]
+
+
 def study(study_id: str | None) -> Study | None:
     """One study; None when it is unknown, such as one named by an old link."""
     return next((s for s in all_studies() if s.study_id == study_id), None)
@@ -132,28 +203,34 @@ def trial(study_id: str | None, number: int | None) -> Trial | None:
 
 
 @st.cache_data(ttl=TTL_S, show_spinner=False, max_entries=20)
-def what_if(
-    study: Study,
-    plans: Sequence[ServingPlan],
-    price_factor: float,
-    traffic_factor: float,
-    limits: Limits,
-    devices: Mapping[str, int],
-) -> list[PlanScore]:
-    """Plans of a study, scored again as if prices, traffic, limits or devices were others.
+def what_if(study: Study, known: Sequence[Trial], change: Change) -> list[PlanScore]:
+    """Trials of a study, scored again as if prices, traffic, limits or devices were others.
+
+    Raises:
+        InvalidInput: The change leaves no traffic.
+        NotReady: What the study was made of is gone, such as a price or a profile.
+    """
+    facts = planning.load_facts(uow(), study.workload_id, study.limits, utc_now())
+    plans = [trial.plan for trial in known]
+    return whatif.re_evaluated(facts, plans, change, _latency_ratios(study, known))
+
+
+@st.cache_data(ttl=600, show_spinner=False, max_entries=20)
+def _latency_ratios(study: Study, known: Sequence[Trial]) -> list[float]:
+    """What the study knows better of each plan's latency than the analytic estimate."""
+    facts = planning.load_facts(uow(), study.workload_id, study.limits, utc_now())
+    plans, scores = [trial.plan for trial in known], [trial.predicted for trial in known]
+    return whatif.latency_ratios(facts, plans, scores)
+
+
+@st.cache_data(ttl=TTL_S, show_spinner=False, max_entries=5)
+def scenario(study: Study, plan: ServingPlan | None, change: Change) -> str:
+    """A study's problem after a change, as the text of a scenario file.
 
     Raises:
         NotReady: What the study was made of is gone, such as a price or a profile.
     """
-    facts = planning.load_facts(uow(), study.workload_id, study.limits, utc_now())
-    changed = whatif.changed_facts(
-        facts,
-        price_factor=dict.fromkeys(facts.price_usd_per_hour, price_factor),
-        traffic_factor=traffic_factor,
-        limits=limits,
-        devices=devices,
-    )
-    return whatif.rescore(changed, plans)
+    return scenarios.export_scenario(uow(), study.study_id, utc_now(), plan=plan, change=change)
 
 
 @st.cache_data(ttl=TTL_S, show_spinner=False)
@@ -229,3 +306,9 @@ def cost_report() -> costs.CostReport:
 def skus(known: Sequence[Device]) -> list[str]:
     """Device types of the fleet, sorted."""
     return sorted({device.sku for device in known})
+
+
+@st.cache_data(ttl=10, show_spinner=False)
+def accuracy_pairs() -> list[accuracy.Pair]:
+    """Predictions that have met reality, newest first."""
+    return accuracy.pairs(uow(), utc_now())

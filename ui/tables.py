@@ -15,7 +15,14 @@ from core.domain.study import Origin, Trial
 from core.domain.traffic import RequestRecord
 from core.domain.workload import Workload
 from core.reporting.costs import CostRow, Totals
-from ui.formatting import duration, moment, percent, placement_short, routing_in_words
+from ui.formatting import (
+    duration,
+    interval,
+    moment,
+    percent,
+    placement_short,
+    routing_in_words,
+)
 
 BASELINES = {
     Origin.BASELINE_LARGE.value: "all on the best",
@@ -83,31 +90,6 @@ def profile_name(profile: Profile) -> str:
     return ReplicaKind(profile.model, profile.sku, profile.tp, profile.pp).label
 
 
-def levels_frame(profiles: Sequence[Profile]) -> pd.DataFrame:
-    """Return one row per load level of each profile."""
-    return pd.DataFrame(
-        {
-            "profile": profile_name(profile),
-            "provenance": profile.provenance.value,
-            "concurrency": level.concurrency,
-            "requests_per_s": level.requests_per_s,
-            "output_tokens_per_s": level.output_tokens_per_s,
-            "ttft_p50_ms": level.ttft_ms.p50,
-            "ttft_p95_ms": level.ttft_ms.p95,
-            "tpot_p50_ms": level.tpot_ms.p50,
-            "tpot_p95_ms": level.tpot_ms.p95,
-            "e2e_p50_ms": level.e2e_ms.p50,
-            "e2e_p95_ms": level.e2e_ms.p95,
-            "e2e_p99_ms": level.e2e_ms.p99,
-            "requests": level.requests,
-            "errors": level.errors,
-            "memory_gib": level.memory_bytes / GIB,
-        }
-        for profile in profiles
-        for level in profile.levels
-    )
-
-
 def jobs_frame(jobs: Sequence[Job]) -> pd.DataFrame:
     """Return one row per job, newest first as given."""
     return pd.DataFrame(
@@ -145,20 +127,19 @@ def estimates_frame(estimates: Sequence[QualityEstimate]) -> pd.DataFrame:
 
 
 def workloads_frame(workloads: Sequence[Workload]) -> pd.DataFrame:
-    """Return one row per workload and class."""
+    """Return one row per workload."""
     return pd.DataFrame(
         {
             "workload": w.name,
             "source": w.provenance.value,
-            "query_class": t.query_class,
-            "rate_rps": t.rate_rps,
-            "share": w.weight(t.query_class),
-            "input_tokens": t.input_tokens_mean,
-            "output_tokens": t.output_tokens_mean,
+            "rate_rps": w.rate_rps,
+            "classes": ", ".join(t.query_class for t in w.classes),
+            "burstiness": w.burstiness,
+            "requests": w.trace_requests or None,
+            "span": duration(w.trace_span_s) if w.trace_requests else "",
             "created_at": w.created_at,
         }
         for w in workloads
-        for t in w.classes
     )
 
 
@@ -174,6 +155,9 @@ def trials_frame(
             "cost_per_million": t.score.cost_usd_per_million_tokens,
             "p50_s": t.score.p50_e2e_s,
             "p95_s": t.score.p95_e2e_s,
+            "p95_low_s": t.score.p95_e2e_low_s,
+            "p95_high_s": t.score.p95_e2e_high_s,
+            "p95_interval": interval(t.score.p95_e2e_low_s, t.score.p95_e2e_high_s),
             "quality": t.score.quality_mean,
             "quality_lower": t.score.quality_lower,
             "attainment": t.score.sla_attainment,

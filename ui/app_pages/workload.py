@@ -7,6 +7,7 @@ from ui import (
     components,
     components_jobs,
     components_quality,
+    components_traffic_forms,
     components_workloads,
     queries,
 )
@@ -42,8 +43,14 @@ if sets_tab.open:
 if traffic_tab.open:
     with traffic_tab:
         components_workloads.workloads_table()
-        described, observed = st.columns(2)
+        components_workloads.workload_detail()
+        st.subheader("Add traffic", anchor=False)
+        uploaded, described, observed = st.tabs(
+            ["Upload a trace", "Describe it", "From the gateway"], key="traffic_tabs"
+        )
+        with uploaded:
+            components_traffic_forms.upload_form()
         with described:
-            components_workloads.describe_form()
+            components_traffic_forms.describe_form()
         with observed:
-            components_workloads.from_gateway_form()
+            components_traffic_forms.from_gateway_form()
