@@ -1,38 +1,20 @@
 """What-if as pages show it: the change, the front before and after, the chosen plan's bill."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import streamlit as st
 
 from core.domain.plan import PlanScore
 from core.domain.study import Limits, Study, Trial
-from ui import charts_plan, queries, tables
-from ui.formatting import change, markdown, percent, points, seconds, usd
+from core.errors import BOuteError
+from core.services.whatif import Change
+from ui import charts_plan, components, queries, tables
+from ui.formatting import change as relative
+from ui.formatting import markdown, percent, points, seconds, usd
 
 HOURS_PER_MONTH = 730.0
 """Hours of an average month: 365.25 x 24 / 12."""
-
-
-@dataclass(frozen=True)
-class Change:
-    """What the operator imagines.
-
-    Attributes:
-        price_factor: On every price in force.
-        traffic_factor: On every arrival rate.
-        devices: Usable devices per device type; types left out stay as they are.
-    """
-
-    price_factor: float
-    traffic_factor: float
-    limits: Limits
-    devices: dict[str, int]
-
-    def nothing(self, study: Study, owned: dict[str, int]) -> bool:
-        """Whether it changes anything at all."""
-        same_factors = self.price_factor == 1 and self.traffic_factor == 1
-        return same_factors and self.limits == study.limits and self.devices == owned
 
 
 def controls(study: Study, owned: dict[str, int]) -> Change:
@@ -46,7 +28,41 @@ def controls(study: Study, owned: dict[str, int]) -> Change:
             limits = _limits(study.limits, study.study_id[:8])
             with st.container(horizontal=True):
                 devices = {sku: _devices(sku, count) for sku, count in owned.items()}
-    return Change(price, traffic, limits, devices)
+        classes = _class_factors(study)
+    # What is as it was is not part of the change.
+    return Change(
+        price_factor=price,
+        traffic_factor=traffic,
+        class_factors={name: factor for name, factor in classes.items() if factor != 1},
+        limits=limits if limits != study.limits else None,
+        devices={sku: count for sku, count in devices.items() if count != owned[sku]},
+    )
+
+
+def _class_factors(study: Study) -> dict[str, float]:
+    """Ask for factors on single classes; nothing to ask when there is only one."""
+    workload = queries.workload(study.workload_id)
+    names = [t.query_class for t in workload.classes if t.rate_rps > 0] if workload else []
+    if len(names) < 2:
+        return {}
+    st.caption("Traffic of single classes, times")
+    with st.container(horizontal=True):
+        return {
+            name: float(
+                st.number_input(
+                    name,
+                    min_value=0.0,
+                    max_value=10.0,
+                    value=1.0,
+                    step=0.25,
+                    format="%.2f",
+                    key=f"wi_class_{name}",
+                    bind="query-params",
+                    help="Beside the factor on all traffic; 0 takes the class away",
+                )
+            )
+            for name in names
+        }
 
 
 def _factor(label: str, key: str, explanation: str) -> float:
@@ -158,7 +174,7 @@ def chosen_plan(trial: Trial, after: PlanScore) -> None:
         st.metric(
             "P95 latency",
             seconds(after.p95_e2e_s) if after.p95_e2e_s is not None else "cannot keep up",
-            change(after.p95_e2e_s, before.p95_e2e_s),
+            relative(after.p95_e2e_s, before.p95_e2e_s),
             delta_color="inverse",
             delta_description=f"was {seconds(before.p95_e2e_s)}",
             border=True,
@@ -186,3 +202,23 @@ def owned_devices() -> dict[str, int]:
     """Return how many devices of each type BOute may use now."""
     usable = [d for d in queries.devices() if d.schedulable]
     return {sku: sum(d.sku == sku for d in usable) for sku in queries.skus(usable)}
+
+
+def export(study: Study, trial: Trial | None, imagined: Change) -> None:
+    """Offer the study's problem after the change, with the chosen plan, as a scenario file."""
+    try:
+        text = queries.scenario(study, trial.plan if trial else None, imagined)
+    except BOuteError as error:
+        components.show_error(error)
+        return
+    st.download_button(
+        "Download as a scenario",
+        text,
+        file_name="scenario.yaml",
+        mime="application/yaml",
+        key="wi_export",
+        icon=":material/download:",
+        on_click="ignore",
+        help="Prices, traffic, limits and devices as set above, profiles and quality as known, "
+        "and this plan: for `boute plan`, `boute simulate`, or another BOute",
+    )

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from core.estimate.kernels import chain
 from core.estimate.speed import KindSpeed, Vector
 
 TAIL = 1e-4
@@ -57,12 +58,24 @@ def pool_latency(
     load = rate_rps / capacity_rps
     if load >= 1:
         return None
-    held: Vector = np.arange(1.0, _states(speed, replicas, load) + 1, dtype=np.float64)
-    concurrency: Vector = held / replicas
-    service = _service_rates(speed, mix, held, concurrency, replicas)
-    seen = _arrival_view(rate_rps, service)
-    wait_s: Vector = np.maximum(0.0, held - replicas * speed.concurrency[-1]) / capacity_rps
-    return _grouped(speed, seen, concurrency, wait_s)
+    weight, concurrency, wait_s = chain(
+        _states(speed, replicas, load),
+        replicas,
+        rate_rps,
+        capacity_rps,
+        speed.concurrency,
+        speed.e2e_s @ mix,
+        speed.efficiency,
+        BIN_EDGES,
+    )
+    at = _Place(speed.concurrency, concurrency)
+    return PoolLatency(
+        weight=weight,
+        ttft_s=at.read(speed.ttft_s) + wait_s[:, None],
+        e2e_s=at.read(speed.e2e_s) + wait_s[:, None],
+        ttft_sigma=at.read(speed.ttft_sigma),
+        e2e_sigma=at.read(speed.e2e_sigma),
+    )
 
 
 def _states(speed: KindSpeed, replicas: int, load: float) -> int:
@@ -71,46 +84,22 @@ def _states(speed: KindSpeed, replicas: int, load: float) -> int:
     return int(replicas * speed.concurrency[-1] + min(waiting, MAX_WAITING_STATES)) + 1
 
 
-def _service_rates(
-    speed: KindSpeed, mix: Vector, held: Vector, concurrency: Vector, replicas: int
-) -> Vector:
-    e2e_s = np.interp(concurrency, speed.concurrency, speed.e2e_s @ mix)
-    efficiency = np.interp(concurrency, speed.concurrency, speed.efficiency)
-    served = np.minimum(held, replicas * speed.concurrency[-1])
-    # Throughput that dips at a higher level is noise of the measurement, or a level beyond the
-    # engine's batch limit: more waiting requests do not slow a replica down.
-    rates: Vector = np.maximum.accumulate(served * efficiency / e2e_s)
-    return rates
+class _Place:
+    """Where B concurrencies lie between J measured ones, for linear interpolation.
 
+    Averaging over a group of states and interpolating commute, up to the knots in the group.
+    """
 
-def _arrival_view(rate_rps: float, service: Vector) -> Vector:
-    """Return the probability that an arrival makes the n-th request held, n = 1, 2, ..."""
-    log_weight = np.concatenate([[0.0], np.cumsum(np.log(rate_rps) - np.log(service[:-1]))])
-    weight = np.exp(log_weight - log_weight.max())
-    seen: Vector = weight / weight.sum()
-    return seen
+    def __init__(self, measured: Vector, concurrency: Vector) -> None:
+        last = max(len(measured) - 2, 0)
+        self._low = np.clip(np.searchsorted(measured, concurrency, "right") - 1, 0, last)
+        self._high = np.minimum(self._low + 1, len(measured) - 1)
+        width = np.maximum(measured[self._high] - measured[self._low], 1e-300)
+        self._part = np.clip((concurrency - measured[self._low]) / width, 0.0, 1.0)
 
-
-def _grouped(speed: KindSpeed, seen: Vector, concurrency: Vector, wait_s: Vector) -> PoolLatency:
-    """Average neighbouring states, finely where the 95th percentile is decided."""
-    starts = np.unique(np.searchsorted(np.cumsum(seen), np.concatenate([[0.0], BIN_EDGES])))
-    weight = np.add.reduceat(seen, starts)
-
-    def mean(values: Vector) -> Vector:
-        averaged: Vector = np.add.reduceat(values * seen, starts) / np.maximum(weight, 1e-300)
-        return averaged
-
-    # Linear interpolation commutes with the average inside a group up to the knots.
-    at, waited = mean(concurrency), mean(wait_s)[:, None]
-
-    def interpolate(values: Vector) -> Vector:
-        return np.interp(at, speed.concurrency, values)
-
-    classes = range(speed.e2e_s.shape[1])
-    return PoolLatency(
-        weight=weight,
-        ttft_s=np.stack([interpolate(speed.ttft_s[:, k]) for k in classes], axis=1) + waited,
-        e2e_s=np.stack([interpolate(speed.e2e_s[:, k]) for k in classes], axis=1) + waited,
-        ttft_sigma=interpolate(speed.ttft_sigma),
-        e2e_sigma=interpolate(speed.e2e_sigma),
-    )
+    def read(self, values: Vector) -> Vector:
+        """Return B or B x K values from J or J x K."""
+        low, high = values[self._low], values[self._high]
+        part = self._part if values.ndim == 1 else self._part[:, None]
+        between: Vector = low + part * (high - low)
+        return between

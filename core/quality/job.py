@@ -7,6 +7,7 @@ from typing import Any
 
 from core.domain.deployment import Replica
 from core.domain.ids import utc_now
+from core.domain.intervals import wilson
 from core.domain.job import Job
 from core.domain.quality import Outcome, QualityEstimate, Query, QuerySet
 from core.errors import EngineFailed, NotFound
@@ -14,7 +15,6 @@ from core.ports import JobContext
 from core.profiling.client import Answer, ask, open_session
 from core.profiling.job import query_set_of, replica_kind
 from core.profiling.statistics import first_error
-from core.quality.intervals import wilson
 from core.quality.scorers import scorer
 
 CONCURRENCY = 8

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from core.domain.intervals import wilson
 from core.domain.job import JobKind
 from core.domain.quality import Outcome, Query, QuerySet
 from core.errors import Cancelled, EngineFailed, NotFound, NotReady
 from core.ports import UnitOfWorkFactory
 from core.quality.classifier_job import ClassifierJob
-from core.quality.intervals import wilson
 from core.quality.job import CONCURRENCY, QualityJob
 from core.routing.classifier import Classifier
 from tests.fakes.job_context import RunningReplicas, running_job

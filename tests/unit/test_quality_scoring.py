@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest, norm
 
+from core.domain.intervals import Z_95, wilson
 from core.errors import InvalidInput, NotFound
-from core.quality.intervals import Z_95, wilson
 from core.quality.query_sets import MAX_BYTES, MAX_TEXT_CHARS, parse_query_set
 from core.quality.scorers import SCORERS, contains, exact_match, numeric, scorer
 

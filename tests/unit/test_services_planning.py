@@ -7,11 +7,11 @@ import pytest
 
 from core.domain.fleet import Price
 from core.domain.job import JobKind, JobState
-from core.domain.plan import ReplicaKind, make_plan
+from core.domain.plan import ReplicaKind
 from core.domain.study import Limits, StudyState
 from core.errors import InvalidInput, NotFound, NotReady
 from core.ports import UnitOfWorkFactory
-from core.services import planning, studies, whatif
+from core.services import planning, studies
 from core.services.jobs import cancel
 from tests.unit.planning_problems import NOW, two_models
 from tests.unit.planning_world import device, fill
@@ -149,64 +149,3 @@ def test_a_study_ends_with_its_job_even_when_that_was_killed(
 def test_an_unknown_study_is_not_found(sqlite_uow: UnitOfWorkFactory) -> None:
     with pytest.raises(NotFound, match="no such study"):
         studies.study(sqlite_uow, "nothing")
-
-
-def test_what_if_prices_double_and_traffic_doubles() -> None:
-    facts = two_models(devices=4)
-    plans = [make_plan({LARGE: 2}, ALL_LARGE), make_plan({LARGE: 4}, ALL_LARGE)]
-    before = whatif.rescore(facts, plans)
-    dearer = whatif.rescore(whatif.changed_facts(facts, price_factor={"cpu-core": 2.0}), plans)
-    assert [b.cost_usd_per_hour for b in dearer] == [2 * a.cost_usd_per_hour for a in before]
-    assert [b.p95_e2e_s for b in dearer] == [a.p95_e2e_s for a in before]
-    busier = whatif.rescore(whatif.changed_facts(facts, traffic_factor=2.0), plans)
-    assert not busier[0].feasible
-    assert busier[1].feasible
-    assert busier[1].p95_e2e_s > before[1].p95_e2e_s
-    assert whatif.changed_facts(facts) == facts
-
-
-def test_what_if_limits_and_devices_change() -> None:
-    facts = two_models(devices=4)
-    plan = make_plan({LARGE: 3}, ALL_LARGE)
-    strict = whatif.changed_facts(facts, limits=Limits(budget_usd_per_hour=0.1))
-    assert "budget" in whatif.rescore(strict, [plan])[0].violations[0]
-    fewer = whatif.changed_facts(facts, devices={"cpu-core": 2})
-    assert "Needs 3 x cpu-core" in whatif.rescore(fewer, [plan])[0].violations[0]
-    none = whatif.changed_facts(facts, devices={"cpu-core": 0})
-    assert not whatif.rescore(none, [plan])[0].feasible
-
-
-def test_what_if_devices_come_in_nodes_of_the_known_size() -> None:
-    facts = replace(two_models(), devices_per_node={"cpu-core": (4, 4)})
-
-    def nodes(count: int) -> tuple[int, ...]:
-        return whatif.changed_facts(facts, devices={"cpu-core": count}).devices_per_node[
-            "cpu-core"
-        ]
-
-    assert nodes(8) == (4, 4)
-    assert nodes(6) == (4, 2)
-    assert nodes(13) == (4, 4, 4, 1)
-
-
-@pytest.mark.parametrize("factor", [0.0, -1.0, float("nan"), float("inf")])
-def test_what_if_refuses_factors_without_sense(factor: float) -> None:
-    with pytest.raises(InvalidInput):
-        whatif.changed_facts(two_models(), traffic_factor=factor)
-    with pytest.raises(InvalidInput):
-        whatif.changed_facts(two_models(), price_factor={"cpu-core": factor})
-
-
-def test_the_cheapest_feasible_plan_is_found() -> None:
-    facts = two_models(devices=3, quality_floor=0.9)
-    plans = [
-        make_plan({SMALL: 1}, ALL_SMALL),
-        make_plan({LARGE: 3}, ALL_LARGE),
-        make_plan({LARGE: 2}, ALL_LARGE),
-    ]
-    scores = whatif.rescore(facts, plans)
-    assert whatif.cheapest_meeting(plans, scores) == 2
-    between = (scores[1].p95_e2e_s + scores[2].p95_e2e_s) / 2
-    assert whatif.cheapest_meeting(plans, scores, between) == 1
-    assert whatif.cheapest_meeting(plans, scores, 1e-6) == 2
-    assert whatif.cheapest_meeting(plans[:1], scores[:1]) is None

@@ -8,6 +8,7 @@ from ui import (
     components_front,
     components_jobs,
     components_plan,
+    components_scenarios,
     components_studies,
     queries,
     state,
@@ -20,6 +21,8 @@ with st.expander(
 ) as form:
     if form.open or study is None:
         components_studies.study_form()
+with st.expander("Import a scenario file", icon=":material/upload_file:", key="import_scenario"):
+    components_scenarios.import_form()
 components.outcome("study")
 if study is None:
     components.empty_state(

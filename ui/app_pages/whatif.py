@@ -3,6 +3,7 @@
 import streamlit as st
 
 from core.errors import BOuteError
+from core.services.whatif import Change
 from ui import components, components_front, components_studies, components_whatif, queries, state
 
 study = components_studies.study_picker()
@@ -20,14 +21,7 @@ if study is None or not front:
 owned = components_whatif.owned_devices()
 change = components_whatif.controls(study, owned)
 try:
-    scores = queries.what_if(
-        study,
-        [trial.plan for trial in front],
-        change.price_factor,
-        change.traffic_factor,
-        change.limits,
-        change.devices,
-    )
+    scores = queries.what_if(study, front, change)
 except BOuteError as error:
     components.show_error(error)
     st.stop()
@@ -36,7 +30,7 @@ with st.container(horizontal=True, vertical_alignment="center"):
     components.provenance("predicted", "by the estimator, from measured profiles")
     st.caption(
         "Nothing is changed yet: move a control."
-        if change.nothing(study, owned)
+        if change == Change()
         else f"Compared with the study's {len(front)} plans as optimised.",
         width="content",
     )
@@ -48,4 +42,6 @@ if chosen not in front:
     st.caption("No plan of the front is chosen; this is the cheapest within the wanted latency.")
 if chosen in front:
     components_whatif.chosen_plan(chosen, scores[front.index(chosen)])
-components.link("optimise", "Choose another plan")
+with st.container(horizontal=True, vertical_alignment="center"):
+    components_whatif.export(study, chosen, change)
+    components.link("optimise", "Choose another plan")
