@@ -23,7 +23,7 @@ from core.domain.profile import StepTime
 from core.estimate.simulator.spec import Arrivals, EngineSpec, Timeline
 
 
-@dataclass
+@dataclass(eq=False)
 class _Request:
     number: int
     arrived_at_s: float
@@ -53,7 +53,9 @@ class _Replica:
     assigned: list[_Request] = field(default_factory=list)
 
     def outstanding(self, at_s: float) -> int:
-        return sum(r.finished_s is None or r.finished_s > at_s for r in self.assigned)
+        """Requests not answered at a moment; moments never fall."""
+        self.assigned = [r for r in self.assigned if r.finished_s is None or r.finished_s > at_s]
+        return len(self.assigned)
 
     def accept(self, request: _Request) -> None:
         if not self.waiting and not self.running:

@@ -1,5 +1,6 @@
 """What a simulation is given, and what it returns."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,14 +20,35 @@ class EngineSpec:
     Attributes:
         pool: Number of its model; requests of a pool go to replicas of that pool only.
         devices: Devices it holds; dispatch counts outstanding requests per device.
-        step: How long a step takes.
-        limits: Batch and cache limits.
+        step: How long a step takes; no part of it is negative.
+        limits: Batch and cache limits; as in vLLM, a step has a token for every sequence.
+
+    Raises:
+        InvalidInput: No engine has such limits or such a step time.
     """
 
     pool: int
     devices: int
     step: StepTime
     limits: EngineLimits
+
+    def __post_init__(self) -> None:
+        step, limits = self.step, self.limits
+        per_step_s = (step.fixed_s, step.per_sequence_s, step.per_context_token_s)
+        per_request_s = (step.per_prefill_token_s, step.per_request_s, step.overhead_s)
+        parts_s = per_step_s + per_request_s
+        if not (min(parts_s) >= 0 and sum(parts_s) < math.inf):
+            raise InvalidInput(f"No step takes {step}.", "Profile the replica again.")
+        if not (
+            self.devices >= 1
+            and limits.block_size >= 1
+            and limits.kv_blocks >= 0
+            and 1 <= limits.max_num_seqs <= limits.max_num_batched_tokens
+        ):
+            raise InvalidInput(
+                f"No engine on {self.devices} devices has the limits {limits}.",
+                "max_num_batched_tokens must be at least max_num_seqs, both at least 1.",
+            )
 
 
 @dataclass(frozen=True)
