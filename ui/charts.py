@@ -10,11 +10,6 @@ import pandas as pd
 import plotly.graph_objects as go
 
 SPLIT = "stack"
-LATENCY_AXES = {
-    "E2E P95": ("e2e_p95_ms", "P95 end-to-end latency (ms)"),
-    "TTFT P95": ("ttft_p95_ms", "P95 time to first token (ms)"),
-    "TPOT P50": ("tpot_p50_ms", "Median time per output token (ms)"),
-}
 
 
 def layout(figure: go.Figure, height: int = 380) -> go.Figure:
@@ -28,33 +23,6 @@ def layout(figure: go.Figure, height: int = 380) -> go.Figure:
     figure.update_xaxes(automargin=True)
     figure.update_yaxes(automargin=True)
     return figure
-
-
-def profile_curves(levels: pd.DataFrame, latency: str) -> go.Figure:
-    """Draw latency over throughput, one line per replica kind and one point per load level.
-
-    Args:
-        levels: One row per load level, as `ui.tables.levels_frame` makes it.
-        latency: A key of `LATENCY_AXES`.
-    """
-    column, title = LATENCY_AXES[latency]
-    figure = go.Figure()
-    for name, rows in levels.groupby("profile", sort=False):
-        figure.add_scatter(
-            x=rows["output_tokens_per_s"],
-            y=rows[column],
-            mode="lines+markers+text",
-            name=str(name),
-            text=[str(c) for c in rows["concurrency"]],
-            textposition="top center",
-            marker={"size": 9},
-            customdata=rows[["concurrency", "requests_per_s"]],
-            hovertemplate="%{customdata[0]} requests in flight<br>%{x:.0f} output tokens/s "
-            "(%{customdata[1]:.2f} requests/s)<br>%{y:.0f} ms<extra>%{fullData.name}</extra>",
-        )
-    figure.update_xaxes(title="Throughput of one replica (output tokens/s)", rangemode="tozero")
-    figure.update_yaxes(title=title, rangemode="tozero")
-    return layout(figure)
 
 
 def quality_bars(estimates: pd.DataFrame) -> go.Figure:

@@ -9,8 +9,9 @@ from typing import Any
 class JobKind(StrEnum):
     """What a job does. Parameters (JSON) per kind:
 
-    PROFILE      {"model", "sku", "tp", "query_set", "concurrencies": [int],
-                  "seconds_per_level": float}
+    PROFILE      {"model", "sku", "tp", "query_set", "seconds_per_level": float,
+                  "concurrencies": [int] | None, "max_seconds": float,
+                  "latency_budget_s": float | None}       None: climb; no limit
     QUALITY      {"model", "sku", "tp", "query_set", "per_class": int, "classes": [str]}
     CLASSIFIER   {}                       trains the query classifier from all outcomes
     CHARACTERISE {"name", "mix", "load", "model", "quality_floor"}; see `core.demo.first_plan`

@@ -111,6 +111,8 @@ class LoadLevel:
         output_tokens_mean: Mean answer length.
         memory_bytes: Resident memory of the replica's processes (or GPU memory).
         rate_rps: Poisson arrivals per second of an open-loop level; None for a closed loop.
+        half_width: Half the 95 % confidence interval of the mean end-to-end time or of the
+            throughput, whichever is wider, as a fraction of it; None when unknown.
     """
 
     concurrency: int
@@ -124,6 +126,7 @@ class LoadLevel:
     output_tokens_mean: float
     memory_bytes: int
     rate_rps: float | None = None
+    half_width: float | None = None
 
     @property
     def requests_per_s(self) -> float:

@@ -58,6 +58,31 @@ def log_quantile(share: float, weight: Vector, centre: Vector, sigma: Vector) ->
 
 
 @_compiled
+def interpolated(measured: Vector, at: Vector, table: Vector) -> Vector:
+    """Return B x C values at B places between J measured ones; the ends hold beyond them.
+
+    Args:
+        measured: J, rising.
+        at: B.
+        table: J x C.
+    """
+    levels, columns = table.shape
+    found = np.empty((len(at), columns))
+    for i in range(len(at)):
+        j = 0
+        while j < levels - 2 and measured[j + 1] <= at[i]:
+            j += 1
+        following = min(j + 1, levels - 1)
+        part = 0.0
+        if following > j:
+            part = (at[i] - measured[j]) / (measured[following] - measured[j])
+            part = min(1.0, max(0.0, part))
+        for c in range(columns):
+            found[i, c] = table[j, c] + part * (table[following, c] - table[j, c])
+    return found
+
+
+@_compiled
 def chain(
     held: int,
     replicas: int,

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.estimate.kernels import chain
+from core.estimate.kernels import chain, interpolated
 from core.estimate.speed import KindSpeed, Vector
 
 TAIL = 1e-4
@@ -68,13 +68,16 @@ def pool_latency(
         speed.efficiency,
         BIN_EDGES,
     )
-    at = _Place(speed.concurrency, concurrency)
+    # Averaging over a group of states and interpolating commute, up to the knots in the group.
+    times = interpolated(speed.concurrency, concurrency, speed.table)
+    classes = len(mix)
+    times[:, : 2 * classes] += wait_s[:, None]
     return PoolLatency(
         weight=weight,
-        ttft_s=at.read(speed.ttft_s) + wait_s[:, None],
-        e2e_s=at.read(speed.e2e_s) + wait_s[:, None],
-        ttft_sigma=at.read(speed.ttft_sigma),
-        e2e_sigma=at.read(speed.e2e_sigma),
+        ttft_s=times[:, :classes],
+        e2e_s=times[:, classes : 2 * classes],
+        ttft_sigma=times[:, -2],
+        e2e_sigma=times[:, -1],
     )
 
 
@@ -82,24 +85,3 @@ def _states(speed: KindSpeed, replicas: int, load: float) -> int:
     """States to look at: all that were measured, and waiting ones until the tail is negligible."""
     waiting = MAX_WAITING_STATES if load > 0.997 else np.log(TAIL) / np.log(max(load, 1e-9))
     return int(replicas * speed.concurrency[-1] + min(waiting, MAX_WAITING_STATES)) + 1
-
-
-class _Place:
-    """Where B concurrencies lie between J measured ones, for linear interpolation.
-
-    Averaging over a group of states and interpolating commute, up to the knots in the group.
-    """
-
-    def __init__(self, measured: Vector, concurrency: Vector) -> None:
-        last = max(len(measured) - 2, 0)
-        self._low = np.clip(np.searchsorted(measured, concurrency, "right") - 1, 0, last)
-        self._high = np.minimum(self._low + 1, len(measured) - 1)
-        width = np.maximum(measured[self._high] - measured[self._low], 1e-300)
-        self._part = np.clip((concurrency - measured[self._low]) / width, 0.0, 1.0)
-
-    def read(self, values: Vector) -> Vector:
-        """Return B or B x K values from J or J x K."""
-        low, high = values[self._low], values[self._high]
-        part = self._part if values.ndim == 1 else self._part[:, None]
-        between: Vector = low + part * (high - low)
-        return between

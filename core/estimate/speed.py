@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,12 @@ class KindSpeed:
     efficiency: Vector
     e2e_sigma: Vector
     ttft_sigma: Vector
+
+    @cached_property
+    def table(self) -> Vector:
+        """J x (2 K + 2): times to first token, end-to-end times and their two spreads."""
+        spreads = np.stack([self.ttft_sigma, self.e2e_sigma], axis=1)
+        return np.ascontiguousarray(np.concatenate([self.ttft_s, self.e2e_s, spreads], axis=1))
 
     def capacity_rps(self, mix: Vector) -> float:
         """Highest throughput any measured level sustains, for a mix of classes (K, sums to 1)."""

@@ -23,6 +23,8 @@ class Answer:
         output_tokens: Answer tokens as the engine counted them.
         error: Why it failed; empty when it did not.
         headers: Response headers, lower case.
+        transient: Whether the same question may well succeed a little later: the server was
+            not reached, broke off, or said that the fault is its own (HTTP 5xx, 429).
     """
 
     text: str
@@ -32,6 +34,7 @@ class Answer:
     output_tokens: int
     error: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    transient: bool = False
 
     @property
     def tpot_ms(self) -> float | None:
@@ -54,10 +57,26 @@ def open_session(timeout_s: float = REQUEST_TIMEOUT_S) -> aiohttp.ClientSession:
 
 
 async def ask(
-    session: aiohttp.ClientSession, base_url: str, model: str, text: str, max_tokens: int
+    session: aiohttp.ClientSession,
+    base_url: str,
+    model: str,
+    text: str,
+    max_tokens: int,
+    *,
+    exact: bool = False,
+    cache_salt: str = "",
 ) -> Answer:
-    """Send one user message, streamed, at temperature 0. Failures are values, not exceptions."""
-    body = {
+    """Send one user message, streamed, at temperature 0. Failures are values, not exceptions.
+
+    Args:
+        exact: Have exactly `max_tokens` tokens made, whatever the model would say: its
+            end-of-sequence token does not end the answer, and shows as text, so that it counts
+            as a first token too. Both are vLLM's extensions of the protocol.
+        cache_salt: Only requests of the same salt share the prefix cache (vLLM's extension); a
+            new one per request keeps an answer from being quicker because its question was asked
+            before. Empty for none.
+    """
+    body: dict[str, Any] = {
         "model": model,
         "messages": [{"role": "user", "content": text}],
         "max_tokens": max_tokens,
@@ -65,18 +84,24 @@ async def ask(
         "stream": True,
         "stream_options": {"include_usage": True},
     }
+    if exact:
+        body |= {"ignore_eos": True, "skip_special_tokens": False}
+    if cache_salt:
+        body["cache_salt"] = cache_salt
     reading = _Reading()
     try:
         async with session.post(f"{base_url}/v1/chat/completions", json=body) as response:
             reading.headers = {k.lower(): v for k, v in response.headers.items()}
             if response.status != 200:
                 reading.error = f"HTTP {response.status}: {(await response.text())[:300]}"
+                reading.transient = response.status >= 500 or response.status == 429
             else:
                 await reading.read(response.content)
     except TimeoutError:
         reading.error = f"No complete answer within {session.timeout.total:g} s."
     except (aiohttp.ClientError, ValueError) as error:
         reading.error = f"{type(error).__name__}: {error}"
+        reading.transient = isinstance(error, aiohttp.ClientError)
     return reading.answer()
 
 
@@ -86,6 +111,7 @@ class _Reading:
     def __init__(self) -> None:
         self.headers: dict[str, str] = {}
         self.error = ""
+        self.transient = False
         self._sent_s = time.perf_counter()
         self._first_s: float | None = None
         self._parts: list[str] = []
@@ -103,6 +129,7 @@ class _Reading:
         now_s = time.perf_counter()
         if not self.error and not self._done:
             self.error = "The stream ended before [DONE]."
+            self.transient = True
         return Answer(
             text="".join(self._parts),
             ttft_ms=None if self._first_s is None else (self._first_s - self._sent_s) * 1000,
@@ -111,6 +138,7 @@ class _Reading:
             output_tokens=int(self._usage.get("completion_tokens", 0)),
             error=self.error,
             headers=self.headers,
+            transient=self.transient,
         )
 
     def _event(self, data: bytes) -> None:

@@ -10,7 +10,7 @@ from core.domain.ids import new_id, utc_now
 from core.domain.job import Job, JobKind, JobState
 from core.domain.plan import ReplicaKind
 from core.errors import Cancelled, EngineFailed
-from core.ports import UnitOfWorkFactory
+from core.ports import UnitOfWork, UnitOfWorkFactory
 
 STARTUP_S = 12.0
 MEMORY_BYTES = 700_000_000
@@ -54,7 +54,7 @@ class RunningReplicas:
 
     def replicas(self, kinds: Mapping[ReplicaKind, int]) -> list[Replica]:
         with self.uow() as work:
-            mine = work.replicas.by_owner(job_owner(self.job.job_id))
+            mine = self._wanted(work)
             for kind, count in kinds.items():
                 have = [r for r in mine if r.kind == kind]
                 urls = self._servers.get(kind.model, [])
@@ -63,8 +63,16 @@ class RunningReplicas:
                 for url in urls[len(have) : count]:
                     work.replicas.add(self._ready(kind, url))
             work.commit()
-            mine = work.replicas.by_owner(job_owner(self.job.job_id))
+            mine = self._wanted(work)
         return [r for kind in kinds for r in mine if r.kind == kind]
+
+    def _wanted(self, work: UnitOfWork) -> list[Replica]:
+        owned = work.replicas.by_owner(job_owner(self.job.job_id))
+        mine = [replica for replica in owned if replica.wanted]
+        dead = next((r for r in mine if r.state is ReplicaState.FAILED), None)
+        if dead:
+            raise EngineFailed(f"A replica of {dead.kind.label} failed.", "See its log.")
+        return mine
 
     def _ready(self, kind: ReplicaKind, url: str) -> Replica:
         now = utc_now()

@@ -37,6 +37,8 @@ class OpenAIStub:
         answer: What it says, split over the tokens.
         fail: One of `FAILURES`, for every request or, as a mapping, by request number from 0.
         port: TCP port; 0 for a free one.
+        cache: Blocks and tokens per block that its metrics report; None for no report.
+        most_in_batch: Requests answered together; further ones wait, as behind a full batch.
 
     Attributes:
         seen: Request bodies, in order of arrival.
@@ -52,6 +54,8 @@ class OpenAIStub:
         answer: AnswerText = "The answer is 4",
         fail: str | Mapping[int, str] | None = None,
         port: int = 0,
+        cache: tuple[int, int] | None = None,
+        most_in_batch: int = 10**6,
     ) -> None:
         self.models = tuple(models)
         self.ttft_ms = ttft_ms
@@ -60,6 +64,8 @@ class OpenAIStub:
         self.answer = answer
         self.fail = fail
         self.port = port
+        self.cache = cache
+        self._batch = asyncio.Semaphore(most_in_batch)
         self.seen: list[dict[str, Any]] = []
         self.most_in_flight = 0
         self._in_flight = 0
@@ -103,6 +109,9 @@ class OpenAIStub:
     async def _metrics(self, request: web.Request) -> web.Response:
         lines = [f'vllm:num_requests_running{{engine="0"}} {self._in_flight}.0']
         lines.append('vllm:num_requests_waiting{engine="0"} 0.0')
+        if self.cache:
+            labels = f'block_size="{self.cache[1]}",engine="0",num_gpu_blocks="{self.cache[0]}"'
+            lines.append(f"vllm:cache_config_info{{{labels}}} 1.0")
         return web.Response(text="\n".join(lines) + "\n")
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
@@ -112,7 +121,8 @@ class OpenAIStub:
         self._in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self._in_flight)
         try:
-            return await self._answered(request, body, self._failure(number))
+            async with self._batch:
+                return await self._answered(request, body, self._failure(number))
         finally:
             self._in_flight -= 1
 
@@ -136,6 +146,8 @@ class OpenAIStub:
 
     def _parts(self, body: dict[str, Any]) -> list[str]:
         text = str(body["messages"][-1]["content"])
+        if body.get("ignore_eos"):
+            return ["x "] * int(body["max_tokens"])
         said = self.answer if isinstance(self.answer, str) else self.answer(body["model"], text)
         return split(said, self.tokens, int(body.get("max_tokens") or 10**6))
 

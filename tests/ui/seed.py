@@ -7,6 +7,7 @@ import itertools
 import math
 import random
 import sys
+from array import array
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -15,17 +16,32 @@ from core.domain.deployment import SERVING, Deployment, DeploymentState, Replica
 from core.domain.fleet import Device, DeviceKind, Price
 from core.domain.ids import new_id, utc_now
 from core.domain.job import Job, JobKind, JobState
+from core.domain.observation import Observations
 from core.domain.plan import ServingPlan, make_plan
-from core.domain.profile import LoadLevel, Profile, Provenance, Spread
+from core.domain.profile import (
+    EngineLimits,
+    LoadLevel,
+    Profile,
+    Provenance,
+    Spread,
+    StepFit,
+    StepTime,
+)
 from core.domain.quality import Outcome, QualityEstimate, Query, QuerySet
 from core.domain.study import Origin, Trial
 from core.domain.traffic import RequestRecord
 from core.domain.workload import ClassTraffic, Workload
+from core.estimate.replay import replay
 from core.ports import UnitOfWorkFactory
 from tests.ui.seed_study import CLASSES, CORES, LARGE, LIMITS, SKU, seed_study
 
 NODE = "bench-01"
 E2E_MS = {"small": {1: 260, 4: 430, 16: 1150}, "large": {1: 880, 4: 1650, 16: 5100}}
+STEP = {
+    "small": StepTime(0.0066, 0.0017, 6e-6, 1.2e-4, 0.003, 0.004),
+    "large": StepTime(0.0205, 0.0090, 2e-5, 6.0e-4, 0.008, 0.004),
+}
+LIMITED = EngineLimits(16, 2048, 1364, 128)
 SCORE = {
     ("small", "easy"): 0.98,
     ("small", "medium"): 0.64,
@@ -87,7 +103,10 @@ def _measurements(uow: UnitOfWorkFactory, now: datetime) -> Workload:
             work.models.save(
                 ModelSpec(name, f"/models/{name}", int(size * 2**20), 4096, 256, 16, long_ago)
             )
-            work.profiles.save(_profile(name, lately))
+            profile = _profile(name, lately)
+            work.profiles.save(profile)
+            for load, seen in _observations(name).items():
+                work.profiles.save_observations(profile.profile_id, load, seen)
         work.query_sets.save(_query_set())
         for (model, query_class), mean in SCORE.items():
             work.outcomes.save_estimate(_estimate(model, query_class, mean, lately))
@@ -133,7 +152,33 @@ def _profile(model: str, at: datetime) -> Profile:
         host=NODE,
         startup_s=14.0,
         levels=tuple(_level(c, ms) for c, ms in E2E_MS[model].items()),
+        step=STEP[model],
+        fit=StepFit(400, 0.97, 0.043, 0.081),
+        engine_limits=LIMITED,
+        relative_error=0.03,
     )
+
+
+def _observations(model: str) -> dict[str, Observations]:
+    """What the replica would have answered by its step times, give or take some percent."""
+    dice = random.Random(7)
+    loads = {}
+    for concurrency, e2e_ms in E2E_MS[model].items():
+        number = 20 + 10 * concurrency
+        sent = sorted(dice.uniform(0, number * e2e_ms / 1000 / concurrency) for _ in range(number))
+        asked = [dice.randint(6, 14) for _ in sent]
+        said = [max(8, round(dice.gauss(28, 8))) for _ in sent]
+        columns = array("d", sent), array("q", asked), array("q", said)
+        unseen = array("d", [0.0] * number)
+        seen = replay(Observations(columns[0], unseen, unseen, *columns[1:]), STEP[model], LIMITED)
+        off = [dice.lognormvariate(0, 0.06) for _ in sent]
+        loads[f"closed:{concurrency}"] = Observations(
+            columns[0],
+            array("d", seen.ttft_s * off),
+            array("d", seen.e2e_s * off),
+            *columns[1:],
+        )
+    return loads
 
 
 def _level(concurrency: int, e2e_ms: float) -> LoadLevel:
@@ -149,6 +194,7 @@ def _level(concurrency: int, e2e_ms: float) -> LoadLevel:
         input_tokens_mean=9.0,
         output_tokens_mean=28.0,
         memory_bytes=int(1.4 * 2**30),
+        half_width=0.02 * concurrency**0.5,
     )
 
 
@@ -317,7 +363,7 @@ def _active_jobs(now: datetime) -> list[Job]:
         state=JobState.RUNNING,
         created_at=now - timedelta(seconds=80),
         progress=0.4,
-        message="4 requests in flight",
+        message="Level 4: 37 answered so far, ± 7 %, $0.0009 so far",
         started_at=now - timedelta(seconds=60),
         heartbeat_at=now,
     )

@@ -17,6 +17,7 @@ from tests.ui.seed import seed_fleet
         ("optimise", "No study yet"),
         ("whatif", "No study"),
         ("deploy", "Nothing is served"),
+        ("accuracy", "No prediction has met reality yet"),
         ("costs", "nothing was spent"),
     ],
 )

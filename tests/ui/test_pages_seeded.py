@@ -23,6 +23,7 @@ Full = tuple[UnitOfWorkFactory, Seeded]
         ("optimise", "are on the Pareto front"),
         ("whatif", "Nothing is changed yet"),
         ("deploy", "large on cpu-core"),
+        ("accuracy", "On the diagonal the prediction was right"),
         ("costs", "Against running everything on the best model"),
     ],
 )

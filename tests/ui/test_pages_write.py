@@ -61,7 +61,34 @@ def test_a_profile_is_asked_for(seeded: Full, open_page: OpenPage) -> None:
     at.button(key="profile_start").click().run()
     newest = jobs.jobs(uow)[0]
     assert newest.title == "Profile small on 1 x cpu-core"
-    assert newest.params["concurrencies"] == [1, 4, 16]
+    assert newest.params["concurrencies"] is None
+    assert newest.params["latency_budget_s"] is None
+
+
+def test_a_profile_of_chosen_levels_is_asked_for(seeded: Full, open_page: OpenPage) -> None:
+    uow, _ = seeded
+    at = open_page("models")
+    at.segmented_control(key="profile_how").set_value("Chosen levels").run()
+    at.multiselect(key="profile_levels").set_value([1, 8])
+    at.number_input(key="profile_seconds").set_value(3)
+    at.number_input(key="profile_most").set_value(40)
+    at.number_input(key="profile_latency_budget").set_value(2.5)
+    at.button(key="profile_start").click().run()
+    newest = jobs.jobs(uow)[0]
+    assert newest.params["concurrencies"] == [1, 8]
+    assert newest.params["seconds_per_level"] == 3
+    assert newest.params["max_seconds"] == 40
+    assert newest.params["latency_budget_s"] == 2.5
+
+
+def test_a_profile_without_a_level_is_refused(seeded: Full, open_page: OpenPage) -> None:
+    uow, _ = seeded
+    at = open_page("models")
+    at.segmented_control(key="profile_how").set_value("Chosen levels").run()
+    at.multiselect(key="profile_levels").set_value([])
+    at.button(key="profile_start").click().run()
+    assert "Load levels must be" in texts(at)
+    assert all(not job.active for job in jobs.jobs(uow))
 
 
 def test_more_devices_than_there_are_is_refused(seeded: Full, open_page: OpenPage) -> None:

@@ -37,6 +37,32 @@ async def test_what_is_sent_makes_answers_repeatable_and_counted() -> None:
     assert body["max_tokens"] == 50
 
 
+async def test_an_exact_answer_has_so_many_tokens_and_a_prompt_of_its_own() -> None:
+    async with OpenAIStub(("m",)) as stub, open_session() as session:
+        answer = await ask(session, stub.base_url, "m", "?", 30, exact=True, cache_salt="s1")
+        await ask(session, stub.base_url, "m", "?", 30)
+    exact, plain = stub.seen
+    assert answer.output_tokens == 30
+    assert exact["ignore_eos"] is True
+    assert exact["skip_special_tokens"] is False
+    assert exact["cache_salt"] == "s1"
+    assert not {"ignore_eos", "skip_special_tokens", "cache_salt"} & plain.keys()
+
+
+@pytest.mark.parametrize(
+    ("failure", "transient"),
+    [("status", True), ("cut", True), ("empty", True), ("garbage", False), ("error_event", False)],
+)
+async def test_a_failure_says_whether_it_may_pass(failure: str, transient: bool) -> None:
+    async with OpenAIStub(("m",), fail=failure) as stub:
+        answer = await one_answer(stub)
+        refused = await one_answer(stub, model="ghost")
+    gone = await one_answer(stub)
+    assert answer.transient is transient
+    assert not refused.transient  # HTTP 404: asking again changes nothing
+    assert gone.transient
+
+
 @pytest.mark.parametrize(
     ("failure", "said", "kept"),
     [

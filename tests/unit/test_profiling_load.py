@@ -1,6 +1,7 @@
 """Closed and open load: what is kept in flight, what is counted, what latency counts from."""
 
 import asyncio
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -8,10 +9,14 @@ import pytest
 from core.errors import Cancelled, NotReady
 from core.profiling.client import Answer
 from core.profiling.load import (
+    Sent,
     Window,
     closed_loop,
+    closed_until,
     open_loop,
+    open_until,
     poisson_arrivals_s,
+    poisson_gaps_s,
 )
 from core.profiling.statistics import first_error, load_level, spread
 
@@ -143,6 +148,84 @@ async def test_answers_come_back_in_the_order_of_the_items() -> None:
 
     answers = await open_loop(slow_first, [0, 1, 2], [0.0, 0.0, 0.0], nothing)
     assert [a.text for a in answers] == ["0", "1", "2"]
+
+
+async def test_a_watched_load_ends_when_it_is_enough_and_keeps_what_is_under_way() -> None:
+    server = Server(0.02)
+    seen: list[int] = []
+
+    def watch(elapsed_s: float, sent: Sequence[Sent]) -> bool:
+        seen.append(len(sent))
+        return len(seen) == 2
+
+    run = await closed_until(server.ask, ["a", "b"], 3, watch, drain_s=5.0)
+    assert server.most_open == 3
+    assert server.open == 0
+    assert len(run.sent) == len(server.asked) > seen[-1]
+    assert server.asked[:4] == ["a", "b", "a", "b"]
+    assert max(one.sent_at_s for one in run.sent) <= run.stopped_at_s
+    assert run.stopped_at_s < max(one.ended_at_s for one in run.sent) + 0.1
+
+
+async def test_what_does_not_end_in_time_is_given_up() -> None:
+    server = Server(60.0)
+    for load in (
+        closed_until(server.ask, ["a"], 2, lambda *_: True, drain_s=0.1),
+        open_until(server.ask, ["a"], iter([0.0] * 3 + [60.0]), lambda *_: True, drain_s=0.1),
+    ):
+        run = await load
+        assert run.sent == ()
+
+
+async def test_a_watch_that_raises_ends_every_load() -> None:
+    server = Server(0.01)
+
+    def cancel(elapsed_s: float, sent: Sequence[Sent]) -> bool:
+        raise Cancelled("Cancelled by the operator.")
+
+    with pytest.raises(Cancelled):
+        await closed_until(server.ask, ["a"], 3, cancel, 60.0)
+    with pytest.raises(Cancelled):
+        await open_until(server.ask, ["a"], poisson_gaps_s(200, 1), cancel, 60.0)
+    asked = len(server.asked)
+    await asyncio.sleep(0.05)
+    assert len(server.asked) == asked
+
+
+async def test_an_error_of_our_own_ends_a_watched_load() -> None:
+    async def refuse(item: str) -> Answer:
+        raise NotReady("No replica is ready.")
+
+    with pytest.raises(NotReady):
+        await closed_until(refuse, ["a"], 2, lambda *_: False, 60.0)
+    with pytest.raises(NotReady):
+        await open_until(refuse, ["a"], iter([0.0, 0.3]), lambda elapsed_s, _: elapsed_s > 1, 60.0)
+
+
+async def test_open_arrivals_keep_their_schedule_whatever_is_open() -> None:
+    server = Server(0.3)
+    run = await open_until(server.ask, ["a"], poisson_gaps_s(50, 3), lambda *_: True, 5.0)
+    due = np.cumsum([gap for gap, _ in zip(poisson_gaps_s(50, 3), run.sent, strict=False)])
+    assert [one.sent_at_s for one in run.sent] == pytest.approx(list(due))
+    assert server.most_open > 5
+    for one in run.sent:
+        assert one.ended_at_s >= one.sent_at_s + 0.29
+        assert one.sent_at_s <= run.stopped_at_s
+
+
+async def test_a_watched_load_is_late_when_its_client_is() -> None:
+    async def block(item: str) -> Answer:
+        started_s = asyncio.get_running_loop().time()
+        while asyncio.get_running_loop().time() < started_s + 0.05:
+            pass
+        return answer(e2e_ms=50.0, ttft_ms=50.0)
+
+    gaps_s = iter([0.0] * 4 + [60.0])
+    run = await open_until(block, ["a"], gaps_s, lambda elapsed_s, _: elapsed_s > 0.4, 5.0)
+    e2e_ms = sorted(one.answer.e2e_ms for one in run.sent)
+    assert len(e2e_ms) == 4
+    for place, ms in enumerate(e2e_ms, 1):
+        assert ms >= place * 50 - 2
 
 
 def test_poisson_arrivals_have_the_rate_the_gaps_and_the_seed() -> None:

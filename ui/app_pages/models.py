@@ -3,7 +3,15 @@
 import streamlit as st
 
 from core.domain.ids import utc_now
-from ui import components, components_jobs, components_profiles, queries
+from ui import (
+    components,
+    components_estimates,
+    components_import,
+    components_jobs,
+    components_models,
+    components_profiles,
+    queries,
+)
 
 components_jobs.watch_active_jobs()
 jobs = queries.all_jobs()
@@ -20,14 +28,17 @@ if profiles_tab.open:
         else:
             components.empty_state(
                 "No profile yet: nothing is known about speed.",
-                "Measure a model on a device type below; it takes about a minute per model.",
+                "Measure a model on a device type below; it takes a few minutes per model.",
             )
         st.subheader("Measure a profile", anchor=False)
         components_profiles.profile_form()
+        components_estimates.estimate_form()
+        st.subheader("Import measurements", anchor=False)
+        components_import.import_form()
 if models_tab.open:
     with models_tab:
         if queries.models():
-            components_profiles.models_table()
+            components_models.models_table()
         else:
             components.empty_state(
                 "No model is registered.",
@@ -35,7 +46,7 @@ if models_tab.open:
                 "overview",
             )
         st.subheader("Register a model", anchor=False)
-        components_profiles.model_form()
+        components_models.model_form()
 if jobs_tab.open:
     with jobs_tab:
         if jobs:

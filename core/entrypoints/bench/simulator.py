@@ -54,7 +54,8 @@ from core.settings import Settings
 
 MAX_NUM_SEQS = 8
 SEED = 20_261
-REQUESTS_PER_CASE = 100
+SECONDS_PER_CASE = 18.0
+FEWEST_REQUESTS = 45
 REQUESTS_TO_SATURATE = 400
 PROFILE_LOADS = (
     (PROBE, Load(LoadKind.PROBE, 2, probe=LONG_PROMPTS)),
@@ -78,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this benchmark."""
     parser.add_argument("--rounds", type=int, default=3, help="times each workload is measured")
     parser.add_argument(
-        "--requests", type=int, default=REQUESTS_PER_CASE, help="requests per workload"
+        "--seconds", type=float, default=SECONDS_PER_CASE, help="of arrivals, per workload"
     )
 
 
@@ -101,12 +102,12 @@ def run(parsed: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         say("warming up")
         for replica in replicas:
             _profile_round(replica, -1, None)
-        seen, rates = _rounds(replicas, limits, parsed.rounds, parsed.requests)
-    return _result(seen, rates, limits, parsed.requests) | {"seconds": monotonic() - began_s}
+        seen, rates = _rounds(replicas, limits, parsed.rounds, parsed.seconds)
+    return _result(seen, rates, limits) | {"seconds": monotonic() - began_s}
 
 
 def _rounds(
-    replicas: Sequence[Replica], limits: EngineLimits, rounds: int, requests: int
+    replicas: Sequence[Replica], limits: EngineLimits, rounds: int, seconds: float
 ) -> tuple[_Seen, dict[Case, float]]:
     seen, rates = _Seen(), dict[Case, float]()
     saturation_rps: float | None = None
@@ -125,7 +126,8 @@ def _rounds(
         for position in np.random.default_rng([SEED, number]).permutation(len(CASES)):
             case = CASES[position]
             say(f"round {number + 1} of {rounds}: {case.name}, {rates[case]:.2f} requests/s")
-            answers = _measure(replicas, case, rates[case], requests, number)
+            count = max(FEWEST_REQUESTS, round(rates[case] * seconds))
+            answers = _measure(replicas, case, rates[case], count, number)
             seen.cases.setdefault(case, []).append(answers)
     return seen, rates
 
@@ -195,9 +197,7 @@ def _predicted(case: Case, seen: Observations, step: StepTime, limits: EngineLim
     return predicted_statistics(simulate(specs, arrivals))
 
 
-def _result(
-    seen: _Seen, rates: dict[Case, float], limits: EngineLimits, requests: int
-) -> dict[str, Any]:
+def _result(seen: _Seen, rates: dict[Case, float], limits: EngineLimits) -> dict[str, Any]:
     step, fit = fit_step([load for loads in seen.profile for load in loads], limits)
     cases = [
         CaseResult(
@@ -212,7 +212,7 @@ def _result(
         "engine": engine_version(),
         "model": LARGE.name,
         "rounds": len(seen.profile),
-        "requests_per_workload": requests,
+        "requests_per_workload": [len(rounds[0]) for rounds in seen.cases.values()],
         "profile": _told_profile(seen, limits, step, fit),
         "summary": summary(cases),
         "met": all(bool(row["met"]) for row in summary(cases).values()),
@@ -257,7 +257,8 @@ def told(found: dict[str, Any]) -> str:
     """Return the result as tables."""
     lines = [
         f"{found['model']} on {found['engine']}, {found['rounds']} rounds, "
-        f"{found['requests_per_workload']} requests per workload, {found['seconds']:.0f} s",
+        f"{min(found['requests_per_workload'])} to {max(found['requests_per_workload'])} "
+        f"requests per workload, {found['seconds']:.0f} s",
         f"{'workload':<42}" + "".join(f"{s:>22}" for s in STATISTICS),
     ]
     for case in found["workloads"]:
