@@ -1,4 +1,4 @@
-"""Mean-value arithmetic of a step-time model against the slow simulator."""
+"""Mean-value arithmetic of a step-time model against the simulator."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ ROUNDS = 16
 def closed_loop(
     step: StepTime, held: int, inputs: int, outputs: int
 ) -> tuple[float, float, float]:
-    """Mean TTFT, end-to-end time and answer length of a steady closed loop: each answer asks the next question.
+    """Mean TTFT, end-to-end time and answer length: each answer asks the next question.
 
     The simulator wants arrival times, which follow from its own answers: every pass makes the
     first wrong one right, until nothing changes any more.
@@ -30,9 +30,7 @@ def closed_loop(
     while True:
         order = np.argsort(sent, axis=None, kind="stable")
         ones = np.ones(sent.size, dtype=np.int64)
-        arrivals = Arrivals(
-            sent.ravel()[order], inputs * ones, answers[order], 0 * ones, 0 * ones
-        )
+        arrivals = Arrivals(sent.ravel()[order], inputs * ones, answers[order], 0 * ones, 0 * ones)
         seen = simulate([EngineSpec(0, 1, step, limits)], arrivals)
         e2e = np.empty(sent.size)
         e2e[order] = seen.e2e_s

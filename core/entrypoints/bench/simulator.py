@@ -2,8 +2,7 @@
 
 Every replica has a CPU core of its own. The load generator is on the core of the second replica,
 which rests while only the first one is measured. Rounds interleave profile loads and validation
-workloads, so that what drifts on a shared machine meets both; the order within a
-round is shuffled.
+workloads, so that what drifts on a shared machine meets both.
 """
 
 import argparse
@@ -54,8 +53,8 @@ from core.settings import Settings
 
 MAX_NUM_SEQS = 8
 SEED = 20_261
-SECONDS_PER_CASE = 18.0
-FEWEST_REQUESTS = 45
+SECONDS_PER_CASE = 12.0
+FEWEST_REQUESTS = 36
 REQUESTS_TO_SATURATE = 400
 PROFILE_LOADS = (
     (PROBE, Load(LoadKind.PROBE, 2, probe=LONG_PROMPTS)),
@@ -101,7 +100,8 @@ def run(parsed: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         limits = asyncio.run(engine_limits(replicas[0].base_url, MAX_NUM_SEQS))
         say("warming up")
         for replica in replicas:
-            _profile_round(replica, -1, None)
+            for lengths, load in PROFILE_LOADS[-2:]:
+                _load(replica, lengths, load, -1)
         seen, rates = _rounds(replicas, limits, parsed.rounds, parsed.seconds)
     return _result(seen, rates, limits) | {"seconds": monotonic() - began_s}
 
@@ -109,47 +109,55 @@ def run(parsed: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 def _rounds(
     replicas: Sequence[Replica], limits: EngineLimits, rounds: int, seconds: float
 ) -> tuple[_Seen, dict[Case, float]]:
-    seen, rates = _Seen(), dict[Case, float]()
-    saturation_rps: float | None = None
-    for number in range(rounds):
-        began_s = monotonic()
-        say(f"round {number + 1} of {rounds}: profile loads")
-        seen.profile.append(_profile_round(replicas[0], number, saturation_rps))
-        seen.profile_seconds += monotonic() - began_s
-        if not rates:
-            step, _ = fit_step(seen.profile[0], limits)
-            saturation_rps = _saturation_rps(PROFILED, step, limits)
-            rates = {
-                case: case.load * case.replicas * _saturation_rps(case.lengths, step, limits)
-                for case in CASES
-            }
-        for position in np.random.default_rng([SEED, number]).permutation(len(CASES)):
-            case = CASES[position]
-            say(f"round {number + 1} of {rounds}: {case.name}, {rates[case]:.2f} requests/s")
-            count = max(FEWEST_REQUESTS, round(rates[case] * seconds))
-            answers = _measure(replicas, case, rates[case], count, number)
-            seen.cases.setdefault(case, []).append(answers)
+    """Profile once to choose the rates, then rounds of profile loads and workloads, shuffled."""
+    seen, began_s = _Seen(), monotonic()
+    say("profile loads, to choose the rates")
+    seen.profile.append([_load(replicas[0], lengths, load, 0) for lengths, load in PROFILE_LOADS])
+    step, _ = fit_step(seen.profile[0], limits)
+    seen.profile_seconds += monotonic() - began_s
+    rates = {
+        case: case.load * case.replicas * _saturation_rps(case.lengths, step, limits)
+        for case in CASES
+    }
+    open_rps = OPEN_LOAD * _saturation_rps(PROFILED, step, limits)
+    loads = [*PROFILE_LOADS, (PROFILED, Load(LoadKind.OPEN, rate_rps=open_rps))]
+    for number in range(1, rounds + 1):
+        seen.profile.append([])
+        _round(replicas, seen, loads, rates, (number, rounds), seconds)
     return seen, rates
 
 
-def _profile_round(
-    replica: Replica, number: int, saturation_rps: float | None
-) -> list[Observations]:
-    """Run loads as a profile job does; the open loop needs to know what saturates the replica."""
-    loads = list(PROFILE_LOADS)
-    if saturation_rps is not None:
-        loads.append((PROFILED, Load(LoadKind.OPEN, rate_rps=OPEN_LOAD * saturation_rps)))
+def _round(
+    replicas: Sequence[Replica],
+    seen: _Seen,
+    loads: Sequence[tuple[Lengths, Load]],
+    rates: dict[Case, float],
+    number: tuple[int, int],
+    seconds: float,
+) -> None:
+    mixed: list[Case | tuple[Lengths, Load]] = [*loads, *CASES]
+    for position in np.random.default_rng([SEED, number[0]]).permutation(len(mixed)):
+        item, began_s = mixed[position], monotonic()
+        if isinstance(item, Case):
+            say(f"round {number[0]} of {number[1]}: {item.name}, {rates[item]:.2f} requests/s")
+            count = max(FEWEST_REQUESTS, round(rates[item] * seconds))
+            answers = _measure(replicas, item, rates[item], count, number[0])
+            seen.cases.setdefault(item, []).append(answers)
+        else:
+            lengths, load = item
+            seen.profile[-1].append(_load(replicas[0], lengths, load, number[0]))
+            seen.profile_seconds += monotonic() - began_s
+
+
+def _load(replica: Replica, lengths: Lengths, load: Load, number: int) -> Observations:
+    """Run one load as a profile job does."""
     rule = StopRule(usual_s=SECONDS_PER_LOAD, most_s=2 * SECONDS_PER_LOAD)
-    return [
-        measure(
-            load, _questions(lengths, number), rule, lambda: replica, lambda *_: None
-        ).observations()
-        for lengths, load in loads
-    ]
+    questions = _questions(lengths, number)
+    return measure(load, questions, rule, lambda: replica, lambda *_: None).observations()
 
 
 def _questions(lengths: Lengths, number: int) -> list[Question]:
-    drawn = requests_of(lengths, QUESTIONS, SEED, 1000 + number)
+    drawn = requests_of(lengths, QUESTIONS, SEED + number, 1000)
     return [Question(request.text, request.output_tokens, exact=True) for request in drawn]
 
 
@@ -211,7 +219,7 @@ def _result(seen: _Seen, rates: dict[Case, float], limits: EngineLimits) -> dict
     return {
         "engine": engine_version(),
         "model": LARGE.name,
-        "rounds": len(seen.profile),
+        "rounds": len(seen.profile) - 1,
         "requests_per_workload": [len(rounds[0]) for rounds in seen.cases.values()],
         "profile": _told_profile(seen, limits, step, fit),
         "summary": summary(cases),
