@@ -1,11 +1,8 @@
 """The arithmetic of `boute bench simulator`: errors, repeatability, what counts as met."""
 
-from array import array
-
 import numpy as np
 import pytest
 
-from core.domain.observation import Observations
 from core.entrypoints.bench.accuracy import (
     STATISTICS,
     CaseResult,
@@ -20,10 +17,11 @@ from core.entrypoints.bench.validation import (
     SHORT,
     Case,
     arrivals_s,
-    observed,
     requests_of,
 )
 from core.profiling.client import Answer
+from core.profiling.load import Sent
+from core.profiling.measuring import observed
 
 
 def statistics(value: float) -> Statistics:
@@ -83,11 +81,13 @@ def test_the_workloads_cover_what_they_should() -> None:
     assert Case(SHORT, 0.9, 2, 2.0).name == "short at 90%, bursty (CV 2), 2 replicas"
 
 
-def test_failed_answers_are_left_out_of_what_was_observed() -> None:
+def test_the_statistics_are_those_of_what_was_answered() -> None:
     good = Answer("x", 10.0, 50.0, 3, 4)
     bad = Answer("", None, 5.0, 0, 0, error="gone")
-    seen = observed([good, bad], [0.5, 0.6])
-    assert seen == Observations(
-        array("d", [0.5]), array("d", [0.01]), array("d", [0.05]), array("q", [3]), array("q", [4])
-    )
-    assert measured_statistics(seen)["p95_ttft_s"] == pytest.approx(0.01)
+    seen = observed([Sent(0.5, good), Sent(0.6, bad)])
+    assert measured_statistics(seen) == {
+        "mean_e2e_s": 0.05,
+        "p50_e2e_s": 0.05,
+        "p95_e2e_s": 0.05,
+        "p95_ttft_s": 0.01,
+    }

@@ -36,7 +36,6 @@ from core.entrypoints.bench.validation import (
     Lengths,
     arrivals_s,
     drive,
-    observed,
     requests_of,
 )
 from core.entrypoints.waiting import say
@@ -45,8 +44,9 @@ from core.estimate.simulator import Arrivals, EngineSpec, simulate
 from core.profiling.engine_report import engine_limits
 from core.profiling.fit import fit_step, goodness
 from core.profiling.levels import LONG_PROMPTS, Load, LoadKind
-from core.profiling.measuring import measure
+from core.profiling.measuring import measure, observed
 from core.profiling.questions import Question
+from core.profiling.statistics import first_error
 from core.profiling.stopping import StopRule
 from core.serving.command_line import engine_version
 from core.settings import Settings
@@ -166,11 +166,11 @@ def _measure(
 ) -> Observations:
     requests = requests_of(case.lengths, count, _seed(case), number)
     times_s = arrivals_s(rate_rps, count, case.burstiness, _seed(case) + 1).tolist()
-    answers = asyncio.run(drive(replicas[: case.replicas], requests, times_s))
-    failed = next((a.error for a in answers if a.error), "")
+    sent = asyncio.run(drive(replicas[: case.replicas], requests, times_s))
+    failed = first_error([one.answer for one in sent])
     if failed:
         raise EngineFailed(f"A request of {case.name!r} failed: {failed}")
-    return observed(answers, times_s)
+    return observed(sent)
 
 
 def _seed(case: Case) -> int:

@@ -1,7 +1,6 @@
 """Workloads that check predictions: synthetic requests of known lengths, sent to real replicas."""
 
 import string
-from array import array
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.domain.deployment import Replica
-from core.domain.observation import Observations
 from core.profiling.client import Answer, ask, open_session
-from core.profiling.load import open_loop
+from core.profiling.load import Sent, open_loop
 from core.routing.policy import in_turn, pick_replica
 
 Vector = NDArray[np.float64]
@@ -103,7 +101,7 @@ def arrivals_s(rate_rps: float, number: int, burstiness: float, seed: int) -> Ve
 
 async def drive(
     replicas: Sequence[Replica], requests: Sequence[Request], times_s: Sequence[float]
-) -> list[Answer]:
+) -> list[Sent]:
     """Send each request at its time to the replica that the gateway would choose."""
     outstanding: Counter[str] = Counter()
     turns = count()
@@ -124,20 +122,5 @@ async def drive(
             finally:
                 outstanding[replica.replica_id] -= 1
 
-        return await open_loop(ask_one, requests, times_s, lambda _, __: None)
-
-
-def observed(answers: Sequence[Answer], sent_at_s: Sequence[float]) -> Observations:
-    """Return answers as columns; failed ones are left out."""
-    good = [
-        (at_s, a)
-        for at_s, a in zip(sent_at_s, answers, strict=True)
-        if not a.error and a.ttft_ms is not None
-    ]
-    return Observations(
-        array("d", [at_s for at_s, _ in good]),
-        array("d", [(a.ttft_ms or 0.0) / 1000 for _, a in good]),
-        array("d", [a.e2e_ms / 1000 for _, a in good]),
-        array("q", [a.input_tokens for _, a in good]),
-        array("q", [a.output_tokens for _, a in good]),
-    )
+        answers = await open_loop(ask_one, requests, times_s, lambda _, __: None)
+    return [Sent(at_s, answer) for at_s, answer in zip(times_s, answers, strict=True)]
