@@ -47,6 +47,12 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     demo.add_argument("--queries", type=int, default=200, help="fresh queries per plan")
     demo.add_argument("--seed", type=int, default=7, help="seed of the fresh queries")
+    profile = _add(commands, "profile", _profile, "measure a model under load; needs a controller")
+    profile.add_argument("model", help="name of a registered model")
+    profile.add_argument("--sku", help="device type; needed when the fleet has several")
+    profile.add_argument("--queries", help="name of a query set; needed when there are several")
+    profile.add_argument("--tp", type=int, default=1, help="devices per replica")
+    profile.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     optimize = _add(commands, "optimize", _optimize, "search for plans; needs a controller")
     optimize.add_argument("--workload", help="name of a workload; the newest when left out")
     optimize.add_argument("--floor", type=float, default=0.0, help="least quality, 0..1")
@@ -143,6 +149,14 @@ def _demo(parsed: argparse.Namespace, settings: Settings) -> int:
     from core.entrypoints.demo import demo
 
     return demo(settings, as_json=parsed.json, queries=parsed.queries, seed=parsed.seed)
+
+
+def _profile(parsed: argparse.Namespace, settings: Settings) -> int:
+    from core.entrypoints.profile import profile
+
+    return profile(
+        settings, parsed.model, parsed.sku, parsed.queries, parsed.tp, as_json=parsed.json
+    )
 
 
 def _optimize(parsed: argparse.Namespace, settings: Settings) -> int:

@@ -28,6 +28,21 @@ def test_optimize_without_a_controller_says_what_to_do(
     assert "boute up" in told
 
 
+def test_profile_without_a_controller_says_what_to_do(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    main(["migrate"])
+    assert main(["profile", "large"]) == 1
+    assert "boute up" in capsys.readouterr().err
+
+
+def test_a_benchmark_names_its_options(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["bench", "speed", "--help"])
+    assert ended.value.code == 0
+    assert "--runs" in capsys.readouterr().out
+
+
 def test_a_database_without_tables_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["optimize"]) == 1
     assert "boute migrate" in capsys.readouterr().err
