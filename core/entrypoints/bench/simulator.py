@@ -53,8 +53,8 @@ from core.settings import Settings
 
 MAX_NUM_SEQS = 8
 SEED = 20_261
-SECONDS_PER_CASE = 12.0
-FEWEST_REQUESTS = 36
+SECONDS_PER_CASE = 8.0
+FEWEST_REQUESTS = 30
 REQUESTS_TO_SATURATE = 400
 PROFILE_LOADS = (
     (PROBE, Load(LoadKind.PROBE, 2, probe=LONG_PROMPTS)),
@@ -110,11 +110,11 @@ def _rounds(
     replicas: Sequence[Replica], limits: EngineLimits, rounds: int, seconds: float
 ) -> tuple[_Seen, dict[Case, float]]:
     """Profile once to choose the rates, then rounds of profile loads and workloads, shuffled."""
-    seen, began_s = _Seen(), monotonic()
+    seen = _Seen()
     say("profile loads, to choose the rates")
-    seen.profile.append([_load(replicas[0], lengths, load, 0) for lengths, load in PROFILE_LOADS])
-    step, _ = fit_step(seen.profile[0], limits)
-    seen.profile_seconds += monotonic() - began_s
+    step, _ = fit_step(
+        [_load(replicas[0], lengths, load, 0) for lengths, load in PROFILE_LOADS], limits
+    )
     rates = {
         case: case.load * case.replicas * _saturation_rps(case.lengths, step, limits)
         for case in CASES
@@ -219,7 +219,7 @@ def _result(seen: _Seen, rates: dict[Case, float], limits: EngineLimits) -> dict
     return {
         "engine": engine_version(),
         "model": LARGE.name,
-        "rounds": len(seen.profile) - 1,
+        "rounds": len(seen.profile),
         "requests_per_workload": [len(rounds[0]) for rounds in seen.cases.values()],
         "profile": _told_profile(seen, limits, step, fit),
         "summary": summary(cases),
