@@ -48,7 +48,13 @@ class KindSpeed:
 
     def capacity_rps(self, mix: Vector) -> float:
         """Highest throughput any measured level sustains, for a mix of classes (K, sums to 1)."""
-        return float(np.max(self.concurrency * self.efficiency / (self.e2e_s @ mix)))
+        return float((self._served / (self.e2e_s @ mix)).max())
+
+    @cached_property
+    def _served(self) -> Vector:
+        """J; requests in flight that count as served."""
+        served: Vector = self.concurrency * self.efficiency
+        return served
 
     def busy_s(self, mix: Vector) -> Vector:
         """Return K; replica-seconds one request of a class takes at the mix's best level."""
