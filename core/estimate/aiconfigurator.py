@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.optimize import nnls
 
 from core.domain.profile import StepTime
 from core.errors import InvalidInput, NotReady
 from core.estimate.hardware import SkuFacts
+from core.estimate.relative_fit import non_negative
 
 DISTRIBUTION = "aiconfigurator-core"
 SYSTEMS = {
@@ -73,10 +73,10 @@ def step_from_times(time_ms: TimeMs) -> StepTime:
     loads = [(batch, context) for batch in BATCHES for context in CONTEXTS]
     decode_s = np.array([time_ms("decode", b, c, DECODED) / 1000 for b, c in loads])
     rows = np.array([[1.0, b, b * (c + DECODED / 2)] for b, c in loads])
-    (fixed_s, sequence_s, context_s), _ = nnls(rows / decode_s[:, None], np.ones(len(loads)))
+    fixed_s, sequence_s, context_s = non_negative(rows, decode_s)
     prefill_s = np.array([time_ms("prefill", 1, prompt, 1) / 1000 for prompt in PROMPTS])
     begins = np.array([[1.0, float(prompt)] for prompt in PROMPTS])
-    (begins_s, token_s), _ = nnls(begins / prefill_s[:, None], np.ones(len(PROMPTS)))
+    begins_s, token_s = non_negative(begins, prefill_s)
     return StepTime(
         fixed_s=float(fixed_s),
         per_sequence_s=float(sequence_s),

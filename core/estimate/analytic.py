@@ -117,12 +117,6 @@ class AnalyticEvaluator:
         complete = abs(served_rps - self._rates.sum()) < 1e-6 * self._rates.sum()
         return complete and all(pool.load < 1 for pool in pools)
 
-    def share_within(self, plan: ServingPlan, time_s: float) -> float | None:
-        """Share of the requests that end within a time; None when the plan cannot keep up."""
-        pools = self.pools(plan)
-        mixtures = self._mixtures(pools) if self._served(plan, pools) else None
-        return mixtures[0].share_within(time_s) if mixtures else None
-
     def _times(self, pools: list[Pool], stretch: float) -> "_Times":
         mixtures = self._mixtures(pools)
         if mixtures is None:

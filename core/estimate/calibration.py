@@ -19,7 +19,6 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
-from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
 
 from core.estimate.effects import PAIR, Case, Design, Effects, Vector
@@ -220,6 +219,9 @@ class _Fit:
             value = target @ solved / 2 + np.log(np.diag(factor[0])).sum() + away @ away / 2
             slope = [np.sum(inverse * term) - solved @ term @ solved for term in terms]
             return float(value), np.array(slope) + away / spread
+
+        # scipy.optimize takes half a second to load, and the dashboard hardly ever calibrates.
+        from scipy.optimize import minimize
 
         found = minimize(
             surprise,

@@ -13,10 +13,10 @@ others at work waits half a step before its own begins. The model is linear in i
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import nnls
 
 from core.domain.profile import LoadLevel, Profile, StepTime
 from core.errors import NotReady
+from core.estimate.relative_fit import non_negative
 from core.estimate.speed import Vector
 
 LEAST_TIME_S = 1e-6
@@ -46,10 +46,8 @@ def derived_step(profile: Profile, max_num_seqs: int) -> StepTime:
         )
     rows, times_s = _equations(levels)
     used = [FIXED, SEQUENCE, PREFILL] if _one_length(levels) else [*range(4)]
-    weights = 1 / times_s
-    found, _ = nnls(rows[:, used] * weights[:, None], times_s * weights)
     coefficients = np.zeros(4)
-    coefficients[used] = found
+    coefficients[used] = non_negative(rows[:, used], times_s)
     return StepTime(*map(float, coefficients))
 
 

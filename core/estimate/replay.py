@@ -7,8 +7,10 @@ from core.domain.profile import EngineLimits, StepTime
 from core.estimate.simulator import Arrivals, EngineSpec, Timeline, simulate
 
 
-def replay(seen: Observations, step: StepTime, limits: EngineLimits) -> Timeline:
-    """Simulate the requests of one load on one replica, sent when they really were.
+def replay(
+    seen: Observations, step: StepTime, limits: EngineLimits, replicas: int = 1
+) -> Timeline:
+    """Simulate the requests of one load on equal replicas, sent when they really were.
 
     Args:
         seen: n answers of a load that began on an idle server, in any order.
@@ -25,7 +27,7 @@ def replay(seen: Observations, step: StepTime, limits: EngineLimits) -> Timeline
     arrivals = Arrivals(
         sent_at_s[order], np.maximum(inputs, 1), np.maximum(outputs, 1), nothing, nothing
     )
-    found = simulate([EngineSpec(0, 1, step, limits)], arrivals)
+    found = simulate([EngineSpec(0, 1, step, limits)] * replicas, arrivals)
     return Timeline(
         found.ttft_s[back], found.e2e_s[back], found.replica[back], found.preemptions[back]
     )

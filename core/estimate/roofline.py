@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import nnls
 
 from core.domain.profile import EngineLimits, StepTime
 from core.errors import InvalidInput
 from core.estimate.architecture import ModelShape
 from core.estimate.hardware import SkuFacts
+from core.estimate.relative_fit import non_negative
 
 BANDWIDTH_EFFICIENCY = 0.85
 """Of the advertised memory bandwidth, when matrices are streamed."""
@@ -224,7 +224,7 @@ def roofline_step(
     ladder = [2**k for k in range(max(max_num_seqs, 2).bit_length())]
     times_s = np.array([step_s(Load(decoding=n)) for n in ladder])
     rows = np.array([[1.0, float(n)] for n in ladder])
-    (fixed_s, per_sequence_s), _ = nnls(rows / times_s[:, None], np.ones(len(ladder)))
+    fixed_s, per_sequence_s = non_negative(rows, times_s)
     middle = Load(decoding=ladder[len(ladder) // 2])
     with_context = Load(middle.decoding, context_tokens=middle.decoding * prompt_tokens)
     context_s = (step_s(with_context) - step_s(middle)) / with_context.context_tokens

@@ -19,7 +19,6 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from core.domain.profile import EngineLimits, LoadLevel, StepTime
 from core.errors import InvalidInput
@@ -189,6 +188,9 @@ def _step(cells: _Cells, in_flight: int, notes: list[str]) -> StepTime:
     weighted = terms * cells.rates_rps[:, None]
     # Columns of one size: the solver's tolerance is absolute.
     scale = weighted.max(axis=0)
+    # scipy.optimize takes half a second to load, and this module is loaded by the dashboard.
+    from scipy.optimize import nnls
+
     found, _ = nnls(weighted / scale, np.ones(len(weighted)))
     found = found / scale
     error = np.abs(1 / (weighted @ found) - 1)

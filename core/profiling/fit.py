@@ -12,11 +12,12 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import least_squares, nnls
+from scipy.optimize import least_squares
 
 from core.domain.observation import Observations
 from core.domain.profile import EngineLimits, StepFit, StepTime
 from core.errors import NotReady
+from core.estimate.relative_fit import non_negative
 from core.estimate.replay import replay
 
 Vector = NDArray[np.float64]
@@ -148,8 +149,7 @@ def _first_guess(loads: Sequence[Observations], limits: EngineLimits) -> Vector:
         if held < 2:
             rows.append([1.0, 1.0, 0.0, float(inputs.mean())])
             times.append(float(np.mean(ttft)))
-    weights = 1 / np.maximum(times, LEAST_TIME_S)
-    found, _ = nnls(np.array(rows) * weights[:, None], np.array(times) * weights)
+    found = non_negative(np.array(rows), np.maximum(times, LEAST_TIME_S))
     return np.array([*found, 0.0, 0.0])
 
 

@@ -211,9 +211,8 @@ def _finish(context: JobContext) -> dict[str, Any]:
 
 def _fitted(profile: Profile, seen: dict[str, Observations]) -> tuple[Profile, str]:
     """Return the profile with its step-time model, and how that went in words."""
-    from core.profiling.fit import (
-        fit_step,
-    )  # scipy takes a second to load; only this step needs it
+    # scipy takes a second to load; only this step needs it.
+    from core.profiling.fit import fit_step
 
     if profile.engine_limits is None:
         return profile, "The engine does not report its cache: no step-time model was fitted."

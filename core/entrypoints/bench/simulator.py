@@ -21,7 +21,6 @@ from core.domain.profile import EngineLimits, StepFit, StepTime
 from core.entrypoints.bench.accuracy import (
     STATISTICS,
     CaseResult,
-    Statistics,
     measured_statistics,
     predicted_statistics,
     summary,
@@ -40,6 +39,7 @@ from core.entrypoints.bench.validation import (
 )
 from core.entrypoints.waiting import say
 from core.errors import EngineFailed, EnvironmentFailed
+from core.estimate.replay import replay
 from core.estimate.simulator import Arrivals, EngineSpec, simulate
 from core.profiling.engine_report import engine_limits
 from core.profiling.fit import fit_step, goodness
@@ -180,29 +180,16 @@ def _seed(case: Case) -> int:
 def _saturation_rps(lengths: Lengths, step: StepTime, limits: EngineLimits) -> float:
     """Requests per second of one replica that never waits for any: all are there at once."""
     requests = requests_of(lengths, REQUESTS_TO_SATURATE, SEED, 0)
-    arrivals = _arrivals(
+    none = np.zeros(len(requests), dtype=np.int64)
+    arrivals = Arrivals(
         np.zeros(len(requests)),
         np.array([len(r.text) for r in requests], dtype=np.int64),
         np.array([r.output_tokens for r in requests], dtype=np.int64),
+        none,
+        none,
     )
     ends_s = simulate([EngineSpec(0, 1, step, limits)], arrivals).e2e_s
     return len(requests) / float(ends_s.max())
-
-
-def _arrivals(times_s: Any, inputs: Any, outputs: Any) -> Arrivals:
-    none = np.zeros(len(times_s), dtype=np.int64)
-    return Arrivals(np.asarray(times_s, dtype=float), inputs, outputs, none, none)
-
-
-def _predicted(case: Case, seen: Observations, step: StepTime, limits: EngineLimits) -> Statistics:
-    """Simulate the very arrivals and lengths of a case; lengths as the engine counted them."""
-    arrivals = _arrivals(
-        np.frombuffer(seen.sent_at_s),
-        np.frombuffer(seen.input_tokens, dtype=np.int64),
-        np.frombuffer(seen.output_tokens, dtype=np.int64),
-    )
-    specs = [EngineSpec(0, 1, step, limits) for _ in range(case.replicas)]
-    return predicted_statistics(simulate(specs, arrivals))
 
 
 def _result(seen: _Seen, rates: dict[Case, float], limits: EngineLimits) -> dict[str, Any]:
@@ -211,7 +198,8 @@ def _result(seen: _Seen, rates: dict[Case, float], limits: EngineLimits) -> dict
         CaseResult(
             case.name,
             [measured_statistics(answers) for answers in rounds],
-            _predicted(case, rounds[0], step, limits),
+            # The very arrivals of the case, and its lengths as the engine counted them.
+            predicted_statistics(replay(rounds[0], step, limits, case.replicas)),
         )
         for case, rounds in seen.cases.items()
     ]
