@@ -120,6 +120,13 @@ def _goodness(profile: Profile) -> None:
             "others that were under way",
         )
         st.metric("Typical error, TTFT", f"± {percent(fit.ttft_median_error)}", width="content")
+        st.metric(
+            "Speed between loads",
+            f"± {percent(fit.speed_variation)}",
+            width="content",
+            help="How much faster or slower the replica was from one load to the next: what it "
+            "shares its machine with. Simulated latencies average over it",
+        )
         if limits is not None:
             st.metric(
                 "Cache",

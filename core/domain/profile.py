@@ -54,6 +54,17 @@ class StepTime:
     per_request_s: float = 0.0
     overhead_s: float = 0.0
 
+    def slowed(self, factor: float) -> "StepTime":
+        """Return the step times of a replica that takes a factor longer over everything."""
+        return StepTime(
+            factor * self.fixed_s,
+            factor * self.per_sequence_s,
+            factor * self.per_context_token_s,
+            factor * self.per_prefill_token_s,
+            factor * self.per_request_s,
+            factor * self.overhead_s,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class StepFit:
@@ -64,12 +75,15 @@ class StepFit:
         r_squared: Explained share of the variance of the logarithm of end-to-end times.
         e2e_median_error: Median of |predicted / measured - 1| over end-to-end times.
         ttft_median_error: The same of times to first token.
+        speed_variation: Standard deviation, between loads, of the logarithm of how fast the
+            replica was: what it shares its machine with takes more at one time than at another.
     """
 
     requests: int
     r_squared: float
     e2e_median_error: float
     ttft_median_error: float
+    speed_variation: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

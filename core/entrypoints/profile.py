@@ -103,5 +103,6 @@ def _print_table(made: Profile, seconds: float | None) -> None:
         )
         print(
             f"fit over {fit.requests} answers: R2 {fit.r_squared:.2f}, median error "
-            f"E2E {fit.e2e_median_error:.1%}, TTFT {fit.ttft_median_error:.1%}"
+            f"E2E {fit.e2e_median_error:.1%}, TTFT {fit.ttft_median_error:.1%}, "
+            f"speed between loads +- {fit.speed_variation:.0%}"
         )

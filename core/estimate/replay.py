@@ -1,19 +1,19 @@
 """What a step-time model says about requests that were really sent."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from core.domain.observation import Observations
-from core.domain.profile import EngineLimits, StepTime
 from core.estimate.simulator import Arrivals, EngineSpec, Timeline, simulate
 
 
-def replay(
-    seen: Observations, step: StepTime, limits: EngineLimits, replicas: int = 1
-) -> Timeline:
-    """Simulate the requests of one load on equal replicas, sent when they really were.
+def replay(seen: Observations, replicas: Sequence[EngineSpec]) -> Timeline:
+    """Simulate the requests of one load on replicas of one model, sent when they really were.
 
     Args:
-        seen: n answers of a load that began on an idle server, in any order.
+        seen: n answers of a load that began on idle servers, in any order.
+        replicas: All of pool 0.
 
     Returns:
         n predictions in the order of `seen`.
@@ -27,7 +27,7 @@ def replay(
     arrivals = Arrivals(
         sent_at_s[order], np.maximum(inputs, 1), np.maximum(outputs, 1), nothing, nothing
     )
-    found = simulate([EngineSpec(0, 1, step, limits)] * replicas, arrivals)
+    found = simulate(replicas, arrivals)
     return Timeline(
         found.ttft_s[back], found.e2e_s[back], found.replica[back], found.preemptions[back]
     )

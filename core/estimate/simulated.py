@@ -3,6 +3,10 @@
 What the analytic evaluator assumes away is played out here: bursts, the lengths of single
 requests, prompts that hold up the decoding of others, full batches and full caches. Every plan
 meets the same requests (common random numbers), so plans differ by what they are, not by luck.
+
+A profile tells how much the speed of its replica varied between loads (`StepFit.speed_variation`).
+Each seed is run at another quantile of it, the same one for all kinds: latency near saturation
+grows faster than speed falls, so the typical speed alone would promise too much.
 """
 
 from collections.abc import Sequence
@@ -10,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 
 from core.domain.plan import PlanScore, ReplicaKind, ServingPlan
 from core.domain.planning import PlanningFacts
@@ -102,18 +106,22 @@ class SimulatedEvaluator:
             for k, traffic in enumerate(facts.workload.classes)
         }
         self._specs: dict[ReplicaKind, EngineSpec] = {}
+        self._sigmas = [float(s) for s in ndtri((np.arange(len(seeds)) + 0.5) / len(seeds))]
 
-    def evaluate(self, plan: ServingPlan) -> PlanScore:
+    def evaluate(self, plan: ServingPlan, runs: Sequence[Run] | None = None) -> PlanScore:
         """Score one plan; a plan that cannot keep up has no latency, and says so.
 
         Percentiles are over all counted requests of all seeds. The interval on P95 covers 90 %:
         the seeds' own P95 make a Student interval on their mean logarithm, and what profiles do
         not know (`core.estimate.uncertainty`) is added in quadrature on the logarithmic scale.
+
+        Args:
+            runs: What `runs` gave for this plan, where that is known already.
         """
         score = replace(self.analytic.evaluate(plan), estimator="simulated")
         if score.p95_e2e_s is None:
             return score
-        runs = self.runs(plan)
+        runs = self.runs(plan) if runs is None else runs
         if _overloaded(runs):
             text = "Cannot keep up: in the simulation more and more requests wait."
             return replace(_without_latency(score), violations=(*score.violations, text))
@@ -121,9 +129,12 @@ class SimulatedEvaluator:
 
     def runs(self, plan: ServingPlan) -> list[Run]:
         """Return one run per seed of a plan that answers every class."""
-        return [self._run(plan, sample) for sample in self._samples]
+        return [
+            self._run(plan, sample, sigmas)
+            for sample, sigmas in zip(self._samples, self._sigmas, strict=True)
+        ]
 
-    def _run(self, plan: ServingPlan, sample: "_Sample") -> Run:
+    def _run(self, plan: ServingPlan, sample: "_Sample", sigmas: float) -> Run:
         kinds = tuple(p.kind for p in plan.placement for _ in range(p.count))
         pool = self._routed(plan, sample)
         output_tokens = self._answers(plan, sample, pool)
@@ -134,13 +145,15 @@ class SimulatedEvaluator:
             pool,
             np.zeros(len(pool), dtype=np.int64),
         )
-        timeline = simulate([self._spec(kind, plan.models) for kind in kinds], arrivals)
+        timeline = simulate([self._spec(kind, plan.models, sigmas) for kind in kinds], arrivals)
         return _told(sample, output_tokens, timeline, kinds)
 
-    def _spec(self, kind: ReplicaKind, models: Sequence[str]) -> EngineSpec:
+    def _spec(self, kind: ReplicaKind, models: Sequence[str], sigmas: float) -> EngineSpec:
         if kind not in self._specs:
             self._specs[kind] = engine_spec(self.facts, kind, 0)
-        return replace(self._specs[kind], pool=models.index(kind.model))
+        spec, fit = self._specs[kind], self.facts.profiles[kind].fit
+        slower = float(np.exp(sigmas * fit.speed_variation)) if fit else 1.0
+        return replace(spec, pool=models.index(kind.model), step=spec.step.slowed(slower))
 
     def _routed(self, plan: ServingPlan, sample: "_Sample") -> Integers:
         """Return n; the position in the plan's models that answers each request."""
@@ -274,12 +287,16 @@ def _slowdown(run: Run) -> float:
 
 def _sampling_error(runs: Sequence[Run]) -> float:
     """Return half the 90 % interval of the logarithm of P95 that the seeds' spread makes."""
-    seen = [_quantile(run.counted_times_s()[1], 0.95) for run in runs]
-    p95_s = np.array([value for value in seen if value is not None])
+    p95_s = np.array([value for value in map(p95_of, runs) if value is not None])
     if len(p95_s) < 2:
         return 0.0
     spread = float(np.std(np.log(p95_s), ddof=1)) / np.sqrt(len(p95_s))
     return float(stdtrit(len(p95_s) - 1, 0.95) * spread)
+
+
+def p95_of(run: Run) -> float | None:
+    """Return the 95th percentile of a run's end-to-end times in s; None for a refused request."""
+    return _quantile(run.counted_times_s()[1], 0.95)
 
 
 def _widened(score: PlanScore, log_half_width: float) -> PlanScore:

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from core.domain.plan import PlanScore, ReplicaKind, ServingPlan
 from core.domain.planning import PlanningFacts
-from core.domain.profile import LoadLevel, Profile, Provenance, Spread, StepTime
+from core.domain.profile import LoadLevel, Profile, Provenance, Spread
 from core.estimate.analytic import AnalyticEvaluator
 
 Z90 = 1.6448536269514722
@@ -73,7 +73,7 @@ def slowed(profile: Profile, factor: float) -> Profile:
     return replace(
         profile,
         levels=tuple(_slowed_level(level, factor) for level in profile.levels),
-        step=None if profile.step is None else _slowed_step(profile.step, factor),
+        step=None if profile.step is None else profile.step.slowed(factor),
     )
 
 
@@ -90,15 +90,3 @@ def _slowed_level(level: LoadLevel, factor: float) -> LoadLevel:
 def _slowed_spread(spread: Spread, factor: float) -> Spread:
     parts = (spread.mean, spread.p50, spread.p95, spread.p99)
     return Spread(*(factor * part for part in parts))
-
-
-def _slowed_step(step: StepTime, factor: float) -> StepTime:
-    parts = (
-        step.fixed_s,
-        step.per_sequence_s,
-        step.per_context_token_s,
-        step.per_prefill_token_s,
-        step.per_request_s,
-        step.overhead_s,
-    )
-    return StepTime(*(factor * part for part in parts))

@@ -5,10 +5,14 @@ single answers. The simulator does: each load is replayed with the times at whic
 were really sent, and the coefficients are those with which the simulated times to first token and
 end-to-end times come closest to the measured ones: non-negative least squares on logarithms with
 a soft-L1 loss, so that an answer which met a hiccup of the machine counts less.
+
+A machine that is shared is not equally fast in every load. Left out, that would be taken for an
+effect of whatever load happened to meet a slow moment. So each load has a factor of its own on all
+times, drawn towards 1 (a random effect); how much the factors vary is part of the result.
 """
 
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +23,7 @@ from core.domain.profile import EngineLimits, StepFit, StepTime
 from core.errors import NotReady
 from core.estimate.relative_fit import non_negative
 from core.estimate.replay import replay
+from core.estimate.simulator import EngineSpec
 
 Vector = NDArray[np.float64]
 
@@ -30,6 +35,9 @@ DIFFERENCES = (0.2, 0.05)
 schedule changes in small jumps, which a tiny step would take for the slope."""
 MOST_EVALUATIONS = 40
 LEAST_TIME_S = 1e-5
+COEFFICIENTS = 6
+PRIOR_ANSWERS = 11
+"""A load's speed is drawn towards the common one as by so many more answers that show it."""
 
 
 def fit_step(loads: Sequence[Observations], limits: EngineLimits) -> tuple[StepTime, StepFit]:
@@ -51,19 +59,21 @@ def fit_step(loads: Sequence[Observations], limits: EngineLimits) -> tuple[StepT
             f"{requests} answers are too few to fit a step-time model.",
             "Lengthen the levels, or look at why requests failed.",
         )
-    replays = [_Replay(load, limits) for load in known]
     start = _first_guess(known, limits)
-    scale = _scales(start, known)
-    residuals = partial(_residuals, replays, scale)
-    scaled = np.maximum(start / scale, 0.05)
+    fit = _Fit([_Replay(load, limits) for load in known], _scales(start, known))
+    point = np.concatenate([np.maximum(start / fit.scale, 0.05), np.zeros(len(known))])
+    # From a poor start, speeds would take on what the coefficients should explain.
+    point = fit.descended(point, DIFFERENCES[0], COEFFICIENTS)
     for difference in DIFFERENCES:
-        scaled = _descend(residuals, scaled, difference)
-    step = StepTime(*(float(value) for value in scaled * scale))
-    return step, goodness(known, limits, step)
+        point = fit.descended(point, difference, len(point))
+    step, slowness = fit.step(point), point[COEFFICIENTS:]
+    step = step.slowed(float(np.exp(np.mean(slowness))))
+    variation = float(np.std(slowness, ddof=1)) if len(known) > 1 else 0.0
+    return step, replace(goodness(known, limits, step), speed_variation=variation)
 
 
 def goodness(loads: Sequence[Observations], limits: EngineLimits, step: StepTime) -> StepFit:
-    """Return how well a step-time model reproduces loads."""
+    """Return how well a step-time model reproduces loads, as fast as it says in all of them."""
     replays = [_Replay(load, limits) for load in loads if len(load)]
     errors = [replay.log_errors(step) for replay in replays]
     ttft = np.concatenate([ttft for ttft, _ in errors])
@@ -89,7 +99,7 @@ class _Replay:
 
     def log_errors(self, step: StepTime) -> tuple[Vector, Vector]:
         """Return n logarithms of predicted / measured TTFT, and n of end-to-end time."""
-        seen = replay(self._load, step, self._limits)
+        seen = replay(self._load, [EngineSpec(0, 1, step, self._limits)])
         ttft_s, e2e_s = (
             np.maximum(np.nan_to_num(times, nan=LEAST_TIME_S), LEAST_TIME_S)
             for times in (seen.ttft_s, seen.e2e_s)
@@ -97,33 +107,79 @@ class _Replay:
         return np.log(ttft_s / self._ttft_s), np.log(e2e_s / self.e2e_s)
 
 
-def _residuals(replays: Sequence[_Replay], scale: Vector, scaled: Vector) -> Vector:
-    step = StepTime(*(scaled * scale))
-    both = [np.concatenate(replay.log_errors(step)) for replay in replays]
-    errors: Vector = np.concatenate(both)
-    return errors
+class _Fit:
+    """The least-squares problem of L loads.
+
+    A point is six coefficients in units of their scales, then L logarithms of how much slower
+    than usual the replica was in each load.
+    """
+
+    def __init__(self, replays: Sequence[_Replay], scale: Vector) -> None:
+        self.scale = scale
+        self._replays = replays
+
+    def step(self, point: Vector) -> StepTime:
+        """Return the usual step times."""
+        return StepTime(*(float(value) for value in point[:COEFFICIENTS] * self.scale))
+
+    def descended(self, point: Vector, difference: float, free: int) -> Vector:
+        """Return the least-squares solution that a descent of the first `free` numbers finds."""
+        lowest = np.concatenate([np.zeros(COEFFICIENTS), np.full(len(self._replays), -np.inf)])
+        rest = point[free:]
+
+        def whole(some: Vector) -> Vector:
+            joined: Vector = np.concatenate([some, rest])
+            return joined
+
+        found = least_squares(
+            lambda some: self._residuals(whole(some)),
+            point[:free],
+            jac=lambda some: self._slopes(difference, whole(some), free),
+            bounds=(lowest[:free], np.inf),
+            loss="soft_l1",
+            f_scale=OUTLIER,
+            max_nfev=MOST_EVALUATIONS,
+        ).x
+        return whole(found)
+
+    def _residuals(self, point: Vector) -> Vector:
+        blocks = [self._block(i, point) for i in range(len(self._replays))]
+        residuals: Vector = np.concatenate([*blocks, self._drawn(point)])
+        return residuals
+
+    def _block(self, number: int, point: Vector) -> Vector:
+        slower = float(np.exp(point[COEFFICIENTS + number]))
+        block: Vector = np.concatenate(
+            self._replays[number].log_errors(self.step(point).slowed(slower))
+        )
+        return block
+
+    def _drawn(self, point: Vector) -> Vector:
+        drawn: Vector = PRIOR_ANSWERS**0.5 * point[COEFFICIENTS:]
+        return drawn
+
+    def _slopes(self, difference: float, point: Vector, free: int) -> Vector:
+        """Return `free` columns of forward differences; a load's speed changes its own rows."""
+        here = self._residuals(point)
+        slopes: Vector = np.zeros((len(here), free))
+        for i in range(COEFFICIENTS):
+            slopes[:, i] = self._residuals(_moved(point, i, difference)) - here
+        first = 0
+        for number in range(free - COEFFICIENTS):
+            column = COEFFICIENTS + number
+            moved = self._block(number, _moved(point, column, difference))
+            rows = slice(first, first + len(moved))
+            slopes[rows, column] = moved - here[rows]
+            slopes[number - len(self._replays), column] = PRIOR_ANSWERS**0.5 * difference
+            first += len(moved)
+        slopes /= difference
+        return slopes
 
 
-def _descend(residuals: "partial[Vector]", scaled: Vector, difference: float) -> Vector:
-    """Return the least-squares solution that a descent from here finds."""
-    found: Vector = least_squares(
-        residuals,
-        scaled,
-        jac=partial(_slopes, residuals, difference),
-        bounds=(0.0, np.inf),
-        loss="soft_l1",
-        f_scale=OUTLIER,
-        max_nfev=MOST_EVALUATIONS,
-    ).x
-    return found
-
-
-def _slopes(residuals: "partial[Vector]", difference: float, scaled: Vector) -> Vector:
-    """Return the m x 6 matrix of forward differences."""
-    here = residuals(scaled)
-    moved = [residuals(scaled + difference * unit) for unit in np.eye(len(scaled))]
-    slopes: Vector = np.stack([(there - here) / difference for there in moved], axis=1)
-    return slopes
+def _moved(point: Vector, position: int, by: float) -> Vector:
+    moved = point.copy()
+    moved[position] += by
+    return moved
 
 
 def _first_guess(loads: Sequence[Observations], limits: EngineLimits) -> Vector:

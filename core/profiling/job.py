@@ -232,10 +232,12 @@ def _error_of_means(profile: Profile, loads: list[Observations]) -> float | None
     if profile.step is None or profile.engine_limits is None or not loads:
         return None
     from core.estimate.replay import replay
+    from core.estimate.simulator import EngineSpec
 
     logs = []
+    replica = EngineSpec(0, 1, profile.step, profile.engine_limits)
     for seen in loads:
-        predicted = replay(seen, profile.step, profile.engine_limits).e2e_s
+        predicted = replay(seen, [replica]).e2e_s
         logs.append(float(np.log(np.nanmean(predicted) / np.mean(seen.e2e_s))))
     return float(np.sqrt(np.mean(np.square(logs))))
 

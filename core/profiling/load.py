@@ -76,12 +76,14 @@ async def closed_loop(
     warm_up_s: float,
     seconds: float,
     on_progress: Callable[[float, int], None],
+    pause_s: float = 0.0,
 ) -> Window:
     """Keep `concurrency` requests in flight; count what ends in the window after the warm-up.
 
     Args:
         items: Asked in turn, again from the start when used up.
         on_progress: Called about twice a second with the done fraction and the count so far.
+        pause_s: Wait between an answer and the next request in its place.
     """
     counted: list[Answer] = []
     began_s = time.perf_counter()
@@ -96,8 +98,8 @@ async def closed_loop(
             answer = await ask_item(item)
             if window_s[0] <= time.perf_counter() < window_s[1]:
                 counted.append(answer)
-            if answer.error:
-                await asyncio.sleep(0.05)  # a server that refuses at once must not be hammered
+            # A server that refuses at once must not be hammered.
+            await asyncio.sleep(max(pause_s, 0.05) if answer.error else pause_s)
 
     def report() -> None:
         elapsed_s = time.perf_counter() - began_s

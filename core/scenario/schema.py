@@ -103,6 +103,10 @@ class FitEntry(Section):
     )
     e2e_median_error: NotNegative = Field(description="Median relative error, end to end.")
     ttft_median_error: NotNegative = Field(description="The same of times to first token.")
+    speed_variation: NotNegative = Field(
+        default=0.0,
+        description="Standard deviation of the logarithm of the replica's speed between loads.",
+    )
 
 
 class EngineLimitsEntry(Section):

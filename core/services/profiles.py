@@ -210,16 +210,19 @@ def residuals(uow: UnitOfWorkFactory, profile: Profile) -> list[Residual]:
     Loads are simulated with the times at which their requests were really sent. Empty without a
     fitted model, or without its answers, as of imported profiles.
     """
-    from core.estimate.replay import replay  # compiled code: only who asks for this loads it
+    # Compiled code: only who asks for this loads it.
+    from core.estimate.replay import replay
+    from core.estimate.simulator import EngineSpec
 
     if profile.step is None or profile.engine_limits is None:
         return []
     with uow() as work:
         seen = work.profiles.observations(profile.profile_id)
     found = []
+    replica = EngineSpec(0, 1, profile.step, profile.engine_limits)
     for load in sorted(seen, key=_by_kind_and_size):
         answers = seen[load]
-        predicted = replay(answers, profile.step, profile.engine_limits)
+        predicted = replay(answers, [replica])
         columns = (answers.input_tokens, answers.output_tokens, answers.e2e_s, predicted.e2e_s)
         for prompt, answer, measured_s, predicted_s in zip(*columns, strict=True):
             found.append(Residual(load, prompt, answer, measured_s, float(predicted_s)))

@@ -112,11 +112,16 @@ def _model_path(path: str) -> tuple[str, bool]:
 
 
 def _cpu_environment(devices: Sequence[Device]) -> dict[str, str]:
-    """One core per rank; only the compute threads are bound, the HTTP server may float."""
-    return {
+    """One core per rank, and no process between engine and worker where there is only one rank.
+
+    vLLM's processes wait for each other spinning; two of them on one core take it from the one
+    that computes (measured: 10 % fewer tokens per second, 20 s longer to start).
+    """
+    environment = {
         "VLLM_CPU_KVCACHE_SPACE": str(CPU_KV_CACHE_GIB),
         "VLLM_CPU_OMP_THREADS_BIND": "|".join(str(d.index) for d in devices),
     }
+    return environment | ({"VLLM_ENABLE_V1_MULTIPROCESSING": "0"} if len(devices) == 1 else {})
 
 
 def _cuda_environment(devices: Sequence[Device]) -> dict[str, str]:

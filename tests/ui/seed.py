@@ -32,6 +32,7 @@ from core.domain.study import Origin, Trial
 from core.domain.traffic import RequestRecord
 from core.domain.workload import ClassTraffic, Workload
 from core.estimate.replay import replay
+from core.estimate.simulator import EngineSpec
 from core.ports import UnitOfWorkFactory
 from tests.ui.seed_study import CLASSES, CORES, LARGE, LIMITS, SKU, seed_study
 
@@ -170,7 +171,8 @@ def _observations(model: str) -> dict[str, Observations]:
         said = [max(8, round(dice.gauss(28, 8))) for _ in sent]
         columns = array("d", sent), array("q", asked), array("q", said)
         unseen = array("d", [0.0] * number)
-        seen = replay(Observations(columns[0], unseen, unseen, *columns[1:]), STEP[model], LIMITED)
+        replica = EngineSpec(0, 1, STEP[model], LIMITED)
+        seen = replay(Observations(columns[0], unseen, unseen, *columns[1:]), [replica])
         off = [dice.lognormvariate(0, 0.06) for _ in sent]
         loads[f"closed:{concurrency}"] = Observations(
             columns[0],

@@ -69,6 +69,7 @@ def test_a_report_gives_guidellms_own_figures() -> None:
     assert found.by_concurrency[1] == READING
     assert found.by_concurrency[4].requests_per_s == 16.0
     assert found.by_concurrency[4].in_flight == pytest.approx(3.92)
+    assert found.by_concurrency[4].pause_s(4) == pytest.approx(0.08 / 16.0)
 
 
 def test_failed_requests_are_not_compared() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from core.domain.plan import ReplicaKind, make_plan
 from core.domain.planning import PlanningFacts
-from core.domain.profile import EngineLimits, StepTime
+from core.domain.profile import EngineLimits, StepFit, StepTime
 from core.domain.trace import Trace
 from core.estimate import AnalyticEvaluator
 from core.estimate.derived_step import derived_step
@@ -53,6 +53,17 @@ def test_a_request_alone_takes_its_steps() -> None:
     assert score.p95_ttft_s == pytest.approx(FIXED_S)
     assert score.sla_attainment == 1.0
     assert score.estimator == "simulated"
+
+
+def test_a_replica_whose_speed_varies_is_simulated_at_several_speeds() -> None:
+    fit = StepFit(100, 0.9, 0.1, 0.1, speed_variation=0.2)
+    facts = with_steps(two_models(devices=1, load=0.001), fit=fit)
+    facts = replace(facts, workload=replace(facts.workload, classes=facts.workload.classes[:1]))
+    evaluator = SimulatedEvaluator(facts, trace=far_apart(25), requests=40, seeds=[1, 2, 3, 4, 5])
+    score = evaluator.evaluate(make_plan({LARGE: 1}, ALL_LARGE))
+    assert score.p50_e2e_s == pytest.approx(25 * FIXED_S)
+    # The slowest of five equally likely speeds is the 90 % quantile.
+    assert score.p95_e2e_s == pytest.approx(25 * FIXED_S * np.exp(0.2 * 1.2815515655446004))
 
 
 def test_lengths_follow_the_model_that_answers() -> None:

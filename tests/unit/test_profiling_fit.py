@@ -81,6 +81,30 @@ def test_a_hiccup_does_not_bend_the_fit() -> None:
     assert goodness(loads(0.0), LIMITS, step).e2e_median_error < 0.03
 
 
+def slower(seen: Observations, factor: float) -> Observations:
+    """The same load on a machine that takes so much longer over everything, arrivals included."""
+
+    def longer(times: "array[float]") -> "array[float]":
+        return array("d", [factor * value for value in times])
+
+    times = (longer(times) for times in (seen.sent_at_s, seen.ttft_s, seen.e2e_s))
+    return Observations(*times, seen.input_tokens, seen.output_tokens)
+
+
+def test_loads_that_met_a_slow_machine_do_not_bend_the_fit_but_show_in_it() -> None:
+    fair = loads(noise=0.02)
+    step, fit = fit_step([*fair, *(slower(load, 1.5) for load in fair)], LIMITS)
+    factors = [1.0] * len(fair) + [1.5] * len(fair)
+    assert fit.speed_variation == pytest.approx(np.std(np.log(factors), ddof=1), rel=0.1)
+    usual = [slower(load, 1.5**0.5) for load in loads(noise=0.0)]
+    assert goodness(usual, LIMITS, step).e2e_median_error < 0.05
+
+
+def test_on_a_steady_machine_speed_does_not_vary() -> None:
+    _, fit = fit_step(loads(noise=0.02), LIMITS)
+    assert fit.speed_variation < 0.02
+
+
 def test_a_handful_of_answers_is_not_enough() -> None:
     few = Observations(*(array("d", [0.1]) for _ in range(3)), array("q", [1]), array("q", [1]))
     with pytest.raises(NotReady, match="too few"):

@@ -89,6 +89,14 @@ async def test_a_closed_loop_keeps_so_many_in_flight(concurrency: int) -> None:
     assert len(window.answers) < len(server.asked)
 
 
+async def test_a_closed_loop_pauses_between_an_answer_and_the_next_request() -> None:
+    server = Server(0.001)
+    window = await closed_loop(server.ask, ["a"], 2, 0.0, 0.5, nothing, pause_s=0.1)
+    # Each place is asked at most once per pause, whatever the machine does.
+    assert 2 <= len(server.asked) <= 2 * 5
+    assert window.answers
+
+
 async def test_what_ends_in_the_warm_up_is_not_counted() -> None:
     server = Server(0.02)
     window = await closed_loop(server.ask, ["a"], 1, 0.2, 1e-9, nothing)

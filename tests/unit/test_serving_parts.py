@@ -56,8 +56,14 @@ def test_a_local_model_on_two_cores(tmp_path: Path) -> None:
     assert "--enforce-eager" in command.arguments
     assert "--trust-remote-code" not in command.arguments
     assert command.environment["VLLM_CPU_OMP_THREADS_BIND"] == "0|3"
+    assert "VLLM_ENABLE_V1_MULTIPROCESSING" not in command.environment
     assert command.environment["HF_HUB_OFFLINE"] == "1"
     assert command.environment["BOUTE_REPLICA_ID"] == "r"
+
+
+def test_one_core_has_no_process_between_engine_and_worker(tmp_path: Path) -> None:
+    command = vllm_command(replica(), model(str(tmp_path)), [device(1)])
+    assert command.environment["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
 
 
 def test_a_hub_model_on_gpus() -> None:

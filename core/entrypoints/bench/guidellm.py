@@ -52,6 +52,10 @@ class Reading:
     input_tokens: float
     output_tokens: float
 
+    def pause_s(self, concurrency: int) -> float:
+        """Mean time without a request in each of the places, per request (Little's law)."""
+        return max(0.0, concurrency - self.in_flight) / self.requests_per_s
+
 
 @dataclass(frozen=True)
 class Report:

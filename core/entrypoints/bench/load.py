@@ -1,4 +1,10 @@
-"""BOute's load generator against GuideLLM's: the same requests to one replica, turn by turn."""
+"""BOute's load generator against GuideLLM's: the same requests to one replica, turn by turn.
+
+GuideLLM needs some milliseconds between an answer and the next request. That is load it does not
+offer, and it moves arrivals within the engine's steps: a request that is sent at once comes just
+after a step began and waits for nearly all of it. BOute's loop therefore pauses as long as
+GuideLLM's own report says that it did; both then offer the same load.
+"""
 
 import argparse
 import asyncio
@@ -73,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--guidellm", type=Path, required=True, help="the guidellm program, in its own environment"
     )
-    parser.add_argument("--rounds", type=int, default=4, help="turns of each tool")
+    parser.add_argument("--rounds", type=int, default=6, help="turns of each tool")
     parser.add_argument("--seconds", type=float, default=16.0, help="counted, per turn and level")
 
 
@@ -122,6 +128,7 @@ def result(ours: Readings, theirs: Readings, version: str, seconds: float) -> di
             str(c): {
                 "boute": median(reading.in_flight for reading in ours[c]),
                 "guidellm": median(reading.in_flight for reading in theirs[c]),
+                "pause_ms": 1000 * median(reading.pause_s(c) for reading in theirs[c]),
             }
             for c in ours
         },
@@ -144,7 +151,8 @@ def told(found: dict[str, Any]) -> str:
             + ("" if row["within"] else "  beyond")
         )
     lines += [
-        f"in flight on average, of {c}: BOute {kept['boute']:.2f}, GuideLLM {kept['guidellm']:.2f}"
+        f"in flight on average, of {c}: BOute {kept['boute']:.2f}, GuideLLM "
+        f"{kept['guidellm']:.2f}; pause after an answer {kept['pause_ms']:.1f} ms"
         for c, kept in found["in_flight"].items()
     ]
     verdict = "all within" if found["within"] else "not all within"
@@ -152,14 +160,21 @@ def told(found: dict[str, Any]) -> str:
 
 
 def boute_reading(
-    replica: Replica, requests: Sequence[Request], concurrency: int, seconds: float
+    replica: Replica,
+    requests: Sequence[Request],
+    concurrency: int,
+    seconds: float,
+    pause_s: float = 0.0,
 ) -> Reading:
     """Measure with BOute's closed loop.
+
+    Args:
+        pause_s: Between an answer and the next request in its place.
 
     Raises:
         EngineFailed: A request failed, or none ended in time.
     """
-    return asyncio.run(_closed(replica, requests, concurrency, seconds))
+    return asyncio.run(_closed(replica, requests, concurrency, seconds, pause_s))
 
 
 def compare(ours: Readings, theirs: Readings) -> list[Row]:
@@ -178,7 +193,11 @@ def compare(ours: Readings, theirs: Readings) -> list[Row]:
 
 
 async def _closed(
-    replica: Replica, requests: Sequence[Request], concurrency: int, seconds: float
+    replica: Replica,
+    requests: Sequence[Request],
+    concurrency: int,
+    seconds: float,
+    pause_s: float,
 ) -> Reading:
     async with open_session() as session:
 
@@ -187,7 +206,7 @@ async def _closed(
             return await ask(session, url, model, request.text, request.output_tokens, exact=True)
 
         window = await closed_loop(
-            ask_one, requests, concurrency, WARM_UP_S, seconds, lambda *_: None
+            ask_one, requests, concurrency, WARM_UP_S, seconds, lambda *_: None, pause_s
         )
     level = load_level(concurrency, window, memory_bytes=0)
     if level is None or level.errors:
@@ -208,7 +227,7 @@ async def _closed(
 def _in_turns(
     replica: Replica, requests: Sequence[Request], parsed: argparse.Namespace
 ) -> tuple[Readings, Readings, str]:
-    """One turn of BOute, one of GuideLLM, and again: what drifts meanwhile meets both."""
+    """One turn of GuideLLM, one of BOute, and again: what drifts meanwhile meets both."""
     task = guidellm.Task(
         base_url=replica.base_url,
         model=replica.kind.model,
@@ -222,12 +241,14 @@ def _in_turns(
     theirs: Readings = {c: [] for c in CONCURRENCIES}
     for number in range(1, parsed.rounds + 1):
         say(f"round {number} of {parsed.rounds}")
-        for concurrency in CONCURRENCIES:
-            ours[concurrency].append(boute_reading(replica, requests, concurrency, parsed.seconds))
         with TemporaryDirectory(prefix="boute-guidellm-") as folder:
             report = guidellm.measure(parsed.guidellm, task, Path(folder))
-        for concurrency in CONCURRENCIES:
-            theirs[concurrency].append(report.by_concurrency[concurrency])
+        for concurrency, reading in report.by_concurrency.items():
+            theirs[concurrency].append(reading)
+            pause_s = reading.pause_s(concurrency)
+            ours[concurrency].append(
+                boute_reading(replica, requests, concurrency, parsed.seconds, pause_s)
+            )
     return ours, theirs, report.version
 
 

@@ -1,8 +1,11 @@
 """Predictions against real vLLM: profile replicas, predict workloads they never saw, measure them.
 
 Every replica has a CPU core of its own. The load generator is on the core of the second replica,
-which rests while only the first one is measured. Rounds interleave profile loads and validation
-workloads, so that what drifts on a shared machine meets both.
+which rests while only the first one is measured. Where both answer, the second one gives up part
+of its core to the load: each is profiled where it is, and predicted by its own profile. Rounds
+interleave profile loads and validation workloads, so that what drifts on a shared machine meets
+both. A prediction averages over the speeds that the profile saw its replica vary by, as
+`core.estimate.simulated` does.
 """
 
 import argparse
@@ -14,6 +17,7 @@ from time import monotonic
 from typing import Any
 
 import numpy as np
+from scipy.special import ndtri
 
 from core.domain.deployment import Replica
 from core.domain.observation import Observations
@@ -21,6 +25,7 @@ from core.domain.profile import EngineLimits, StepFit, StepTime
 from core.entrypoints.bench.accuracy import (
     STATISTICS,
     CaseResult,
+    Statistics,
     measured_statistics,
     predicted_statistics,
     summary,
@@ -63,15 +68,43 @@ PROFILE_LOADS = (
 SECONDS_PER_LOAD = 7.0
 OPEN_LOAD = 0.7
 QUESTIONS = 400
+SPEEDS = 9
+"""Equally likely speeds that a prediction is the mean over."""
+
+
+@dataclass(frozen=True)
+class _ProfileLoad:
+    """One load of the profile of one replica.
+
+    Attributes:
+        replica: Its position.
+    """
+
+    replica: int
+    lengths: Lengths
+    load: Load
 
 
 @dataclass
 class _Seen:
-    """What was measured so far: profile loads by round, and each case's answers by round."""
+    """What was measured so far.
 
-    profile: list[list[Observations]] = field(default_factory=list)
+    Attributes:
+        profile: Per replica and round, the answers of its profile loads.
+        cases: Per workload and round, its answers.
+        profile_seconds: How long the first replica's profile loads took.
+    """
+
+    profile: tuple[list[list[Observations]], ...] = ([], [])
     cases: dict[Case, list[Observations]] = field(default_factory=dict)
     profile_seconds: float = 0.0
+
+    def fitted(self, limits: EngineLimits) -> list[tuple[StepTime, StepFit]]:
+        """Return per replica the step-time model of all its loads, and how well it does."""
+        return [
+            fit_step([load for loads in rounds for load in loads], limits)
+            for rounds in self.profile
+        ]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -112,30 +145,32 @@ def _rounds(
     """Profile once to choose the rates, then rounds of profile loads and workloads, shuffled."""
     seen = _Seen()
     say("profile loads, to choose the rates")
-    step, _ = fit_step(
-        [_load(replicas[0], lengths, load, 0) for lengths, load in PROFILE_LOADS], limits
-    )
+    first = [[_load(replica, *load, 0) for load in PROFILE_LOADS] for replica in replicas]
+    steps = [fit_step(loads, limits)[0] for loads in first]
     rates = {
-        case: case.load * case.replicas * _saturation_rps(case.lengths, step, limits)
+        case: case.load
+        * sum(_saturation_rps(case.lengths, step, limits) for step in steps[: case.replicas])
         for case in CASES
     }
-    open_rps = OPEN_LOAD * _saturation_rps(PROFILED, step, limits)
+    open_rps = OPEN_LOAD * _saturation_rps(PROFILED, steps[0], limits)
     loads = [*PROFILE_LOADS, (PROFILED, Load(LoadKind.OPEN, rate_rps=open_rps))]
+    items = [_ProfileLoad(number, *load) for number in range(len(replicas)) for load in loads]
     for number in range(1, rounds + 1):
-        seen.profile.append([])
-        _round(replicas, seen, loads, rates, (number, rounds), seconds)
+        for profile in seen.profile:
+            profile.append([])
+        _round(replicas, seen, items, rates, (number, rounds), seconds)
     return seen, rates
 
 
 def _round(
     replicas: Sequence[Replica],
     seen: _Seen,
-    loads: Sequence[tuple[Lengths, Load]],
+    loads: Sequence[_ProfileLoad],
     rates: dict[Case, float],
     number: tuple[int, int],
     seconds: float,
 ) -> None:
-    mixed: list[Case | tuple[Lengths, Load]] = [*loads, *CASES]
+    mixed: list[Case | _ProfileLoad] = [*loads, *CASES]
     for position in np.random.default_rng([SEED, number[0]]).permutation(len(mixed)):
         item, began_s = mixed[position], monotonic()
         if isinstance(item, Case):
@@ -144,9 +179,9 @@ def _round(
             answers = _measure(replicas, item, rates[item], count, number[0])
             seen.cases.setdefault(item, []).append(answers)
         else:
-            lengths, load = item
-            seen.profile[-1].append(_load(replicas[0], lengths, load, number[0]))
-            seen.profile_seconds += monotonic() - began_s
+            answers = _load(replicas[item.replica], item.lengths, item.load, number[0])
+            seen.profile[item.replica][-1].append(answers)
+            seen.profile_seconds += (monotonic() - began_s) * (item.replica == 0)
 
 
 def _load(replica: Replica, lengths: Lengths, load: Load, number: int) -> Observations:
@@ -193,13 +228,13 @@ def _saturation_rps(lengths: Lengths, step: StepTime, limits: EngineLimits) -> f
 
 
 def _result(seen: _Seen, rates: dict[Case, float], limits: EngineLimits) -> dict[str, Any]:
-    step, fit = fit_step([load for loads in seen.profile for load in loads], limits)
+    fitted = seen.fitted(limits)
     cases = [
         CaseResult(
             case.name,
             [measured_statistics(answers) for answers in rounds],
             # The very arrivals of the case, and its lengths as the engine counted them.
-            predicted_statistics(replay(rounds[0], step, limits, case.replicas)),
+            _predicted(rounds[0], fitted[: case.replicas], limits),
         )
         for case, rounds in seen.cases.items()
     ]
@@ -207,9 +242,14 @@ def _result(seen: _Seen, rates: dict[Case, float], limits: EngineLimits) -> dict
     return {
         "engine": engine_version(),
         "model": LARGE.name,
-        "rounds": len(seen.profile),
+        "rounds": len(seen.profile[0]),
         "requests_per_workload": [len(rounds[0]) for rounds in seen.cases.values()],
-        "profile": _told_profile(seen, limits, step, fit),
+        "profile_seconds": seen.profile_seconds,
+        "engine_limits": asdict(limits),
+        "profiles": [
+            _told_profile(rounds, limits, *fit)
+            for rounds, fit in zip(seen.profile, fitted, strict=True)
+        ],
         "summary": summary(cases),
         "met": all(bool(row["met"]) for row in summary(cases).values()),
         "worst": worst(cases),
@@ -220,19 +260,29 @@ def _result(seen: _Seen, rates: dict[Case, float], limits: EngineLimits) -> dict
     }
 
 
+def _predicted(
+    seen: Observations, fitted: Sequence[tuple[StepTime, StepFit]], limits: EngineLimits
+) -> Statistics:
+    """Return the mean of the statistics over equally likely speeds, the same for all replicas."""
+    found = []
+    for sigmas in ndtri((np.arange(SPEEDS) + 0.5) / SPEEDS):
+        replicas = [
+            EngineSpec(0, 1, step.slowed(float(np.exp(sigmas * fit.speed_variation))), limits)
+            for step, fit in fitted
+        ]
+        found.append(predicted_statistics(replay(seen, replicas)))
+    return {name: float(np.mean([one[name] for one in found])) for name in STATISTICS}
+
+
 def _told_profile(
-    seen: _Seen, limits: EngineLimits, step: StepTime, fit: StepFit
+    rounds: Sequence[Sequence[Observations]], limits: EngineLimits, step: StepTime, fit: StepFit
 ) -> dict[str, Any]:
-    """How the profile came about, and how fast the machine was in each round."""
+    """What one replica's profile is, and how fast the replica was in each round."""
     return {
-        "seconds_of_load": seen.profile_seconds,
         "step": asdict(step),
         "fit": asdict(fit),
-        "engine_limits": asdict(limits),
-        "slower_than_fit_by_round": [_slowness(loads, step, limits) for loads in seen.profile],
-        "error_by_round": [
-            goodness(loads, limits, step).e2e_median_error for loads in seen.profile
-        ],
+        "slower_than_fit_by_round": [_slowness(loads, step, limits) for loads in rounds],
+        "error_by_round": [goodness(loads, limits, step).e2e_median_error for loads in rounds],
     }
 
 
@@ -251,10 +301,12 @@ def _one_request_s(step: StepTime) -> float:
 
 def told(found: dict[str, Any]) -> str:
     """Return the result as tables."""
+    varied = " and ".join(f"{p['fit']['speed_variation']:.0%}" for p in found["profiles"])
     lines = [
         f"{found['model']} on {found['engine']}, {found['rounds']} rounds, "
         f"{min(found['requests_per_workload'])} to {max(found['requests_per_workload'])} "
-        f"requests per workload, {found['seconds']:.0f} s",
+        f"requests per workload, {found['seconds']:.0f} s; between profile loads the replicas' "
+        f"speed varied by {varied} (one standard deviation)",
         f"{'workload':<42}" + "".join(f"{s:>22}" for s in STATISTICS),
     ]
     for case in found["workloads"]:
