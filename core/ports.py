@@ -17,7 +17,8 @@ from core.domain.observation import Observations
 from core.domain.plan import PlanScore, ReplicaKind, ServingPlan
 from core.domain.profile import Profile
 from core.domain.quality import Outcome, QualityEstimate, QuerySet
-from core.domain.study import Study, Trial
+from core.domain.study import Measurement, Study, Trial
+from core.domain.tenant import ApiKey, Tenant, Usage
 from core.domain.trace import Trace
 from core.domain.traffic import RequestRecord
 from core.domain.workload import Workload
@@ -268,7 +269,7 @@ class RequestRepository(Protocol):
     """Request records of the gateway."""
 
     def add(self, records: Sequence[RequestRecord]) -> None:
-        """Append a batch; records already stored (same id) are left alone."""
+        """Append a batch and count it as usage; records already stored (same id) are left alone."""
 
     def between(self, start: datetime, end: datetime, limit: int = 100_000) -> list[RequestRecord]:
         """Return records with start <= at < end, oldest first."""
@@ -277,7 +278,12 @@ class RequestRepository(Protocol):
         """Return the newest records, newest first."""
 
     def totals_by_day(self) -> list["RequestTotals"]:
-        """Return counts and tokens per UTC day and model, answered requests only."""
+        """Return counts and tokens per UTC day and model, answered requests only; what was pruned
+        still counts.
+        """
+
+    def prune(self, before: datetime, limit: int) -> int:
+        """Remove at most `limit` of the oldest records before a moment; returns how many."""
 
 
 class RequestTotals(Protocol):
@@ -302,6 +308,50 @@ class RequestTotals(Protocol):
     @property
     def output_tokens(self) -> int:
         """Answer tokens."""
+
+
+class TenantRepository(Protocol):
+    """Tenants, keyed by id; names are unique."""
+
+    def save(self, tenant: Tenant) -> None:
+        """Insert or replace.
+
+        Raises:
+            Conflict: Another tenant has the name (some databases say so when the unit is left).
+        """
+
+    def get(self, tenant_id: str) -> Tenant | None:
+        """Return one tenant."""
+
+    def all(self) -> list[Tenant]:
+        """Return every tenant by name."""
+
+
+class KeyRepository(Protocol):
+    """API keys, keyed by id; digests are unique."""
+
+    def add(self, key: ApiKey) -> None:
+        """Append a key of a known tenant."""
+
+    def all(self) -> list[ApiKey]:
+        """Return every key, revoked ones included, oldest first."""
+
+    def revoke(self, key_id: str, at: datetime) -> bool:
+        """Stop a working key; False when there is none."""
+
+
+class UsageRepository(Protocol):
+    """What keys used per day and model: counted by `RequestRepository.add`, never pruned."""
+
+    def since(self, day: str, key_id: str | None = None) -> list[Usage]:
+        """Return usage from a UTC day (ISO format) on, by day, tenant, key and model.
+
+        Args:
+            key_id: Of this key only; None means of all.
+        """
+
+    def cost_by_tenant(self, since_day: str) -> dict[str, float]:
+        """Return the cost from a UTC day on, $, of each tenant that has any."""
 
 
 class UnitOfWork(Protocol):
@@ -333,6 +383,12 @@ class UnitOfWork(Protocol):
     def jobs(self) -> JobRepository: ...
     @property
     def requests(self) -> RequestRepository: ...
+    @property
+    def tenants(self) -> TenantRepository: ...
+    @property
+    def api_keys(self) -> KeyRepository: ...
+    @property
+    def usage(self) -> UsageRepository: ...
 
     def __enter__(self) -> Self: ...
     def __exit__(
@@ -410,6 +466,17 @@ class PlanEvaluator(Protocol):
 
     def evaluate(self, plan: ServingPlan) -> PlanScore:
         """Score one valid plan."""
+
+
+class PlanMeter(Protocol):
+    """Measures plans on what really runs."""
+
+    def evaluate(self, plan: ServingPlan) -> Measurement | PlanScore:
+        """Measure one valid plan.
+
+        Raises:
+            EngineFailed: It could not be measured: a replica did not start, or none answered.
+        """
 
 
 class JobContext(Protocol):

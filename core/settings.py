@@ -8,6 +8,7 @@ from pathlib import Path
 from core.errors import InvalidInput
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,11 @@ class Settings:
         replica_start_timeout_s: How long a replica may take to become healthy.
         cpu_devices: Number of CPU cores offered as devices; None means all of them.
         log_prompts: Whether request records keep prompt text.
+        api_keys: Whether the gateway asks for API keys; None asks for them beyond loopback.
+        request_retention_days: Age at which request records are removed; 0 keeps them.
+        request_time_limit_s: Longest time to the end of an answer through the gateway.
+        plan_file: Plan and services of a fleet that somebody else runs, such as Kubernetes; None
+            for what this database's controller runs.
     """
 
     home: Path
@@ -35,6 +41,15 @@ class Settings:
     replica_start_timeout_s: float = 300.0
     cpu_devices: int | None = None
     log_prompts: bool = False
+    api_keys: bool | None = None
+    request_retention_days: int = 90
+    request_time_limit_s: float = 600.0
+    plan_file: Path | None = None
+
+    @property
+    def keys_required(self) -> bool:
+        """Whether the gateway asks for API keys."""
+        return self.host not in LOOPBACK if self.api_keys is None else self.api_keys
 
     @property
     def logs(self) -> Path:
@@ -61,6 +76,10 @@ class Settings:
             "BOUTE_REPLICA_START_TIMEOUT_S": str(self.replica_start_timeout_s),
             "BOUTE_CPU_DEVICES": str(self.cpu_devices or 0),
             "BOUTE_LOG_PROMPTS": "1" if self.log_prompts else "",
+            "BOUTE_API_KEYS": {None: "", True: "on", False: "off"}[self.api_keys],
+            "BOUTE_REQUEST_RETENTION_DAYS": str(self.request_retention_days),
+            "BOUTE_REQUEST_TIME_LIMIT_S": str(self.request_time_limit_s),
+            "BOUTE_PLAN_FILE": str(self.plan_file or ""),
         }
 
 
@@ -82,7 +101,18 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         replica_start_timeout_s=_positive(env, "BOUTE_REPLICA_START_TIMEOUT_S", 300.0),
         cpu_devices=_whole(env, "BOUTE_CPU_DEVICES", 0) or None,
         log_prompts=env.get("BOUTE_LOG_PROMPTS", "") in {"1", "true", "yes"},
+        api_keys=_switch(env, "BOUTE_API_KEYS"),
+        request_retention_days=_whole(env, "BOUTE_REQUEST_RETENTION_DAYS", 90),
+        request_time_limit_s=_positive(env, "BOUTE_REQUEST_TIME_LIMIT_S", 600.0),
+        plan_file=Path(env["BOUTE_PLAN_FILE"]) if env.get("BOUTE_PLAN_FILE") else None,
     )
+
+
+def _switch(env: Mapping[str, str], name: str) -> bool | None:
+    text = env.get(name, "")
+    if text not in {"", "on", "off"}:
+        raise InvalidInput(f"{name} must be 'on' or 'off', not {text!r}.")
+    return None if not text else text == "on"
 
 
 def _positive(env: Mapping[str, str], name: str, default: float) -> float:

@@ -220,6 +220,9 @@ class StudyRow(Base):
     finished_at: Mapped[datetime | None]
     message: Mapped[str]
     reference: Mapped[list[Any] | None]
+    method: Mapped[str]
+    infeasibility: Mapped[dict[str, Any] | None]
+    comparisons: Mapped[list[Any]]
 
 
 class TrialRow(Base):
@@ -233,6 +236,10 @@ class TrialRow(Base):
     predicted: Mapped[dict[str, Any]]
     measured: Mapped[dict[str, Any] | None]
     on_front: Mapped[bool]
+    telemetry: Mapped[list[Any]]
+    failure: Mapped[str]
+    evaluation: Mapped[int | None]
+    alike: Mapped[int | None]
 
 
 class DeploymentRow(Base):
@@ -250,6 +257,7 @@ class DeploymentRow(Base):
     active_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
     message: Mapped[str]
+    override: Mapped[str]
 
 
 class ReplicaRow(Base):
@@ -318,3 +326,47 @@ class RequestRow(Base):
     output_tokens: Mapped[int | None]
     streamed: Mapped[bool]
     prompt: Mapped[str | None]
+    tenant_id: Mapped[str]
+    key_id: Mapped[str]
+    cost_usd: Mapped[float | None]
+
+
+class TenantRow(Base):
+    """Tenants and their limits."""
+
+    __tablename__ = "tenants"
+    tenant_id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[datetime]
+    requests_per_minute: Mapped[int | None]
+    tokens_per_minute: Mapped[int | None]
+    budget_usd_per_month: Mapped[float | None]
+    quality_floor: Mapped[float | None]
+    enabled: Mapped[bool]
+
+
+class ApiKeyRow(Base):
+    """API keys, as digests."""
+
+    __tablename__ = "api_keys"
+    key_id: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.tenant_id"))
+    name: Mapped[str]
+    digest: Mapped[str] = mapped_column(unique=True)
+    hint: Mapped[str]
+    created_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+
+
+class UsageRow(Base):
+    """Requests added up; stays when the requests themselves are pruned."""
+
+    __tablename__ = "usage"
+    day: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(primary_key=True)
+    key_id: Mapped[str] = mapped_column(primary_key=True)
+    model: Mapped[str] = mapped_column(primary_key=True)
+    requests: Mapped[int] = mapped_column(BigInteger)
+    input_tokens: Mapped[int] = mapped_column(BigInteger)
+    output_tokens: Mapped[int] = mapped_column(BigInteger)
+    cost_usd: Mapped[float]

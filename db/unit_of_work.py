@@ -19,8 +19,9 @@ from db.repositories.measurements import (
     SqlQuerySets,
     SqlWorkloads,
 )
-from db.repositories.operations import SqlJobs, SqlReplicas, SqlRequests
+from db.repositories.operations import SqlJobs, SqlReplicas
 from db.repositories.planning import SqlDeployments, SqlStudies
+from db.repositories.traffic import SqlKeys, SqlRequests, SqlTenants, SqlUsage
 
 _sessions: dict[str, sessionmaker[Session]] = {}
 _making = Lock()
@@ -52,6 +53,9 @@ class SqlUnitOfWork:
         self.replicas = SqlReplicas(session)
         self.jobs = SqlJobs(session)
         self.requests = SqlRequests(session)
+        self.tenants = SqlTenants(session)
+        self.api_keys = SqlKeys(session)
+        self.usage = SqlUsage(session)
         return self
 
     def __exit__(

@@ -15,6 +15,7 @@ HELP = {
     "optimise": "Search for plans and pick one on the Pareto front.",
     "whatif": "Change prices, traffic or limits and see what happens to every plan at once.",
     "deploy": "Make a plan real, watch its replicas, ask the gateway, go back.",
+    "access": "Tenants, their limits and API keys for the gateway, and what they used.",
     "accuracy": "What was predicted beside what really happened.",
     "costs": "What was spent, per day and model, and what running all on one model would cost.",
 }
@@ -22,7 +23,7 @@ SECTIONS = {
     "": ["overview"],
     "Fleet": ["inventory", "models"],
     "Optimise": ["workload", "optimise", "whatif"],
-    "Serve": ["deploy"],
+    "Serve": ["deploy", "access"],
     "Reports": ["accuracy", "costs"],
 }
 

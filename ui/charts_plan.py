@@ -24,6 +24,8 @@ SCALE: dict[str, object] = {
     "yanchor": "bottom",
 }
 """A colour bar above the plot, so that a phone keeps its width for the points."""
+FRONT = "Pareto front"
+FRONT_NOT_OFFERED = "Pareto front, not offered"
 PERCENT: dict[str, object] = {"tickformat": ".0%"}
 PLAN_HOVER = (
     "<b>Plan %{customdata[0]}</b> · %{customdata[1]}<br>%{customdata[5]:$.4f} per hour<br>"
@@ -99,9 +101,9 @@ def pareto(
     figure = go.Figure()
     _plans(figure, drawable[plain], "Other plans", {"color": NEUTRAL, "size": 6, "opacity": 0.45})
     front = drawable[drawable["on_front"]]
-    look = {"color": front[shown.color], "coloraxis": "coloraxis", "size": 14}
-    _plans(figure, front, "Pareto front", {**look, "line": {"width": 1, "color": NEUTRAL}})
-    figure.update_traces(selector={"name": "Pareto front"}, error_y=p95_interval(front))
+    offered = front["not_offered"] == ""
+    _front(figure, front[~offered], FRONT_NOT_OFFERED, shown.color, "diamond-tall")
+    _front(figure, front[offered], FRONT, shown.color, "circle")
     baselines = drawable[drawable["baseline"]]
     look = {"symbol": "square-open", "color": NEUTRAL, "size": 15, "line": {"width": 2.5}}
     _plans(figure, baselines, "Baselines", look, labels=list(baselines["short_origin"]))
@@ -115,6 +117,13 @@ def pareto(
     varies = front[shown.color].nunique() > 1
     figure.update_layout(coloraxis={"colorbar": shown.scale, "showscale": varies})
     return figure
+
+
+def _front(figure: go.Figure, rows: pd.DataFrame, name: str, color: str, symbol: str) -> None:
+    """Add plans of the front with their intervals."""
+    look = {"color": rows[color], "coloraxis": "coloraxis", "size": 14, "symbol": symbol}
+    _plans(figure, rows, name, {**look, "line": {"width": 1, "color": NEUTRAL}})
+    figure.update_traces(selector={"name": name}, error_y=p95_interval(rows))
 
 
 def p95_interval(rows: pd.DataFrame) -> dict[str, object]:

@@ -20,6 +20,7 @@ PAGES = {
     "optimise": ("app_pages/optimise.py", "Optimise", ":material/scatter_plot:"),
     "whatif": ("app_pages/whatif.py", "What-if", ":material/tune:"),
     "deploy": ("app_pages/deploy.py", "Deploy", ":material/rocket_launch:"),
+    "access": ("app_pages/access.py", "Access", ":material/key:"),
     "accuracy": ("app_pages/accuracy.py", "Accuracy", ":material/target:"),
     "costs": ("app_pages/costs.py", "Costs", ":material/payments:"),
 }

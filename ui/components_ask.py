@@ -4,7 +4,7 @@ import streamlit as st
 
 from core.errors import BOuteError
 from ui import components, queries
-from ui.context import gateway_url
+from ui.context import gateway_url, settings
 from ui.formatting import markdown, milliseconds
 from ui.gateway_client import GatewayAnswer, ask
 
@@ -18,10 +18,13 @@ def ask_box() -> None:
         question = st.text_input(
             "Question", EXAMPLE, key="ask_text", help="Sent with model set to auto"
         )
+        key = ""
+        if settings().keys_required:
+            key = st.text_input("API key", type="password", key="ask_key", help="See Access")
         sent = st.form_submit_button("Ask the gateway", key="ask_send", icon=":material/send:")
     if sent and question.strip():
         with st.spinner("Waiting for the answer"):
-            _ask(question.strip())
+            _ask(question.strip(), key.strip())
     answer: GatewayAnswer | BOuteError | None = st.session_state.get(LAST)
     if isinstance(answer, BOuteError):
         components.show_error(answer)
@@ -29,9 +32,9 @@ def ask_box() -> None:
         _show(answer)
 
 
-def _ask(question: str) -> None:
+def _ask(question: str, key: str) -> None:
     try:
-        st.session_state[LAST] = ask(gateway_url(), question)
+        st.session_state[LAST] = ask(gateway_url(), question, key=key)
     except BOuteError as error:
         st.session_state[LAST] = error
     queries.refresh()

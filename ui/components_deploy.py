@@ -4,6 +4,7 @@ import streamlit as st
 
 from core.domain.deployment import SERVING, Deployment, DeploymentState, Replica, ReplicaState
 from core.domain.ids import utc_now
+from core.domain.offer import doubts
 from core.domain.study import Trial
 from core.services import deployments
 from ui import queries, tables
@@ -27,6 +28,7 @@ from ui.live import live_numbers
 
 PLACE = "deploy"
 DONE = "dialog_done"
+OVERRIDE = "deploy_override"
 WATCHED = "watched_rollout"
 SETTLING = {ReplicaState.PENDING, ReplicaState.STARTING, ReplicaState.DRAINING}
 
@@ -47,6 +49,7 @@ def confirm_deploy(study_id: str, trial: Trial) -> None:
         st.rerun()
     st.markdown(markdown(plan_in_words(trial.plan)))
     _changes(trial)
+    _override(study_id, trial)
     with st.container(horizontal=True, horizontal_alignment="right"):
         st.button("Cancel", key="deploy_cancel", on_click=_close)
         st.button(
@@ -55,6 +58,20 @@ def confirm_deploy(study_id: str, trial: Trial) -> None:
             type="primary",
             on_click=_deploy,
             args=(study_id, trial.number),
+        )
+
+
+def _override(study_id: str, trial: Trial) -> None:
+    """Say why the plan is not offered, and ask for a reason to deploy it all the same."""
+    study = queries.study(study_id)
+    against = doubts(trial.score, study.limits) if study else ()
+    if against:
+        st.warning(markdown(" ".join(against)), title="Not offered", icon=":material/report:")
+        st.text_input(
+            "Why deploy it all the same?",
+            key=OVERRIDE,
+            placeholder="Kept with the deployment",
+            help="Only a wanted latency can be overridden, not a hard limit",
         )
 
 
@@ -231,6 +248,9 @@ def history() -> None:
                 "Deployed (UTC)", format="YYYY-MM-DD HH:mm", timezone="UTC"
             ),
             "until": "Until",
+            "override": st.column_config.TextColumn(
+                "Deployed all the same because", help="The plan was not offered"
+            ),
             "message": st.column_config.TextColumn("Message", width="medium"),
         },
     )
@@ -285,7 +305,8 @@ def _signature(deployment: Deployment | None, replicas: list[Replica]) -> tuple[
 
 def _deploy(study_id: str, number: int) -> None:
     done = "Deploying: the controller starts what is missing, then switches over."
-    attempt(PLACE, done, deployments.deploy, uow(), study_id, number, utc_now())
+    why = st.session_state.get(OVERRIDE, "")
+    attempt(PLACE, done, deployments.deploy, uow(), study_id, number, utc_now(), override=why)
     _close()
 
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from core.domain.study import Origin, Study, Trial
+from core.domain.offer import doubts
+from core.domain.study import Limits, Origin, Study, Trial
 from core.services.whatif import cheapest_meeting
 from ui import charts_plan, queries, state, tables
 
@@ -13,6 +14,7 @@ TABLE = "study_table"
 COLUMNS = [
     "number",
     "note",
+    "alike",
     "cost",
     "p95_s",
     "p95_interval",
@@ -21,7 +23,7 @@ COLUMNS = [
     "attainment",
     "provenance",
     "placement",
-    "limits",
+    "not_offered",
 ]
 
 
@@ -31,19 +33,39 @@ def best_model_baseline(trials: Sequence[Trial]) -> Trial | None:
 
 
 def cheapest_within_sla(trials: Sequence[Trial], sla_s: float | None) -> Trial | None:
-    """Return the cheapest plan of the front that meets the wanted latency, or comes closest."""
+    """Return the cheapest plan of the front that is sure to keep the wanted latency; else the
+    cheapest that is expected to, or comes closest."""
     front = [t for t in trials if t.on_front]
+    sure = [t for t in front if not doubts(t.score, Limits(sla_p95_e2e_s=sla_s))]
+    front = sure or front
     best = cheapest_meeting([t.plan for t in front], [t.score for t in front], sla_s)
     return None if best is None else front[best]
+
+
+def front_in_words(trials: Sequence[Trial]) -> None:
+    """Say how many plans are on the front, and how many of them are folded."""
+    front = [t for t in trials if t.on_front]
+    folded = sum(t.alike is not None for t in front)
+    alike = f" {folded} of them differ from another by less than the noise and are folded." * (
+        folded > 0
+    )
+    st.markdown(
+        ":material/ads_click: **Click a point, or select a row below.** "
+        f"{len(front)} plans of {len(trials)} tried are on the Pareto front: no other plan is "
+        f"better in cost, latency and quality at once.{alike}",
+        width="stretch",
+    )
 
 
 def front_picker(study: Study, trials: Sequence[Trial], every_plan: bool) -> None:
     """Draw the Pareto front; a click on a point or on a row chooses that plan."""
     running, chosen = queries.current_deployment(), state.trial_number()
-    frame = tables.trials_frame(trials, running.plan.plan_id if running else None, chosen)
+    limits, running_id = study.limits, running.plan.plan_id if running else None
+    frame = tables.trials_frame(trials, running_id, chosen, limits)
     if not every_plan:
-        frame = frame[frame["on_front"] | frame["baseline"] | frame["running"]]
-    limits = study.limits
+        shown = frame["on_front"] & ~frame["folded"]
+        always = frame["baseline"] | frame["running"] | (frame["number"] == chosen)
+        frame = frame[shown | always]
     view = st.segmented_control(
         "Axes",
         list(charts_plan.VIEWS),
@@ -88,6 +110,17 @@ def front_picker(study: Study, trials: Sequence[Trial], every_plan: bool) -> Non
             ),
             "provenance": "Numbers are",
             "placement": "Runs",
-            "limits": st.column_config.TextColumn("Limits broken", width="medium"),
+            "alike": st.column_config.TextColumn(
+                "Alike",
+                width="small",
+                help="Plans that cost as much or more and are better by less than the noise; "
+                "shown with every plan tried, and with the plan they are like",
+            ),
+            "not_offered": st.column_config.TextColumn(
+                "Not offered because",
+                width="medium",
+                help="Offered plans keep the quality floor and the wanted latency with 95 % "
+                "confidence",
+            ),
         },
     )

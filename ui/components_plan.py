@@ -1,9 +1,12 @@
 """One plan as pages show it: words, numbers, placement, routing."""
 
+from collections.abc import Sequence
+
 import streamlit as st
 
+from core.domain.offer import objections
 from core.domain.plan import PlanScore, ServingPlan
-from core.domain.study import Trial
+from core.domain.study import Limits, Trial
 from ui import charts, queries, tables
 from ui.components import provenance
 from ui.formatting import (
@@ -73,8 +76,15 @@ def _p95_help(score: PlanScore) -> str:
     return f"End to end: 95 of 100 requests finish within this time.{by}{sure}"
 
 
-def plan_detail(trial: Trial, baseline: Trial | None) -> None:
-    """Show one plan: words, numbers, placement, routing, measured against predicted."""
+def plan_detail(
+    trial: Trial, baseline: Trial | None, limits: Limits, trials: Sequence[Trial]
+) -> None:
+    """Show one plan: words, numbers, placement, routing, measured against predicted.
+
+    Args:
+        limits: Of its study: what speaks against deploying it.
+        trials: Of its study: some may be folded under it.
+    """
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader(f"Plan {trial.number}", anchor=False, width="content")
         provenance(trial.score.provenance.value)
@@ -82,12 +92,40 @@ def plan_detail(trial: Trial, baseline: Trial | None) -> None:
         if within := interval(trial.score.p95_e2e_low_s, trial.score.p95_e2e_high_s):
             st.caption(f"P95 within {within} (90 %)", width="content")
     st.markdown(markdown(plan_in_words(trial.plan)))
-    for violation in trial.score.violations:
-        st.warning(markdown(violation), icon=":material/block:")
+    for objection in objections(trial.score, limits):
+        st.warning(markdown(objection), title="Not offered", icon=":material/block:")
     score_metrics(trial.predicted, baseline.predicted if baseline else None)
     if trial.measured:
         predicted_and_measured(trial.predicted, trial.measured)
     plan_parts(trial.plan)
+    _alike(trial, trials, limits)
+
+
+def _alike(trial: Trial, trials: Sequence[Trial], limits: Limits) -> None:
+    """List the plans folded under this one, or name the one that this is folded under."""
+    if trial.alike is not None:
+        st.caption(
+            f"Plan {trial.alike} costs no more, and this one is not surely faster or better."
+        )
+    folded = [t for t in trials if t.on_front and t.alike == trial.number]
+    if not folded:
+        return
+    with st.expander(f"{len(folded)} alike: not surely faster or better, and no cheaper"):
+        st.dataframe(
+            tables.trials_frame(folded, limits=limits)[
+                ["number", "cost", "p95_s", "p95_interval", "quality", "placement"]
+            ],
+            hide_index=True,
+            alt="Plans that differ from this one by less than the noise",
+            column_config={
+                "number": st.column_config.NumberColumn("Plan", width="small"),
+                "cost": st.column_config.NumberColumn("Cost ($/h)", format="$%.4f"),
+                "p95_s": st.column_config.NumberColumn("P95 (s)", format="%.2f"),
+                "p95_interval": "P95 is within",
+                "quality": st.column_config.NumberColumn("Quality", format="percent"),
+                "placement": "Runs",
+            },
+        )
 
 
 def plan_parts(plan: ServingPlan) -> None:

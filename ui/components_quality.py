@@ -10,7 +10,7 @@ from core.errors import InvalidInput
 from core.quality.query_sets import EXAMPLE, parse_query_set
 from core.quality.scorers import SCORERS
 from core.services import quality
-from ui import charts, components, queries, tables
+from ui import charts, components, components_routing, queries, tables
 from ui.actions import attempt
 from ui.context import uow
 from ui.formatting import moment, percent
@@ -93,6 +93,7 @@ def classifier_panel() -> None:
         )
     else:
         _classifier_facts(facts)
+    components_routing.classes_choice()
     st.button(
         "Train the classifier",
         key="classifier_train",
@@ -105,12 +106,15 @@ def classifier_panel() -> None:
 def _classifier_facts(facts: Mapping[str, Any]) -> None:
     with st.grid(3, min_column_width=150, gap="small"):
         st.metric("Version", f"{facts.get('version', '')}", border=True)
-        st.metric(
-            "Accuracy",
-            percent(facts.get("accuracy")),
-            border=True,
-            help="Share of queries it had not seen that got the right class",
-        )
+        if "accuracy" in facts:
+            st.metric(
+                "Accuracy",
+                percent(facts["accuracy"]),
+                border=True,
+                help="Share of queries it had not seen that got the right class",
+            )
+        else:
+            st.metric("Classes", len(facts.get("classes", ())), border=True)
         st.metric(
             "Queries learned from", f"{facts.get('n', facts.get('n_train', ''))}", border=True
         )
@@ -165,7 +169,8 @@ def _request_quality() -> None:
 
 def _train() -> None:
     done = "Training waits for its turn."
-    attempt("classifier", done, quality.request_classifier, uow(), utc_now())
+    bands = components_routing.bands_chosen()
+    attempt("classifier", done, quality.request_classifier, uow(), utc_now(), bands=bands)
 
 
 def query_set_form() -> None:

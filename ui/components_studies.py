@@ -81,12 +81,13 @@ def study_form() -> None:
             "Workload", list(known), format_func=lambda w: known[w].name, key="study_workload"
         )
         with st.container(horizontal=True):
+            # Not as the field's default: a relaxation found for another study may be put in.
+            st.session_state.setdefault("study_floor", 85.0)
             st.number_input(
                 "Quality floor (%)",
                 0.0,
                 100.0,
-                85.0,
-                1.0,
+                step=1.0,
                 key="study_floor",
                 help="Hard limit on the lower bound of the traffic's mean score",
             )
@@ -96,7 +97,7 @@ def study_form() -> None:
                 value=None,
                 key="study_sla",
                 placeholder="none",
-                help="Soft: shown as the share of requests within it",
+                help="Soft, but a plan is only offered if it is sure to keep it",
             )
             st.number_input(
                 "Budget ($ per hour)",

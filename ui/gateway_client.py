@@ -29,8 +29,11 @@ class GatewayAnswer:
     e2e_ms: float
 
 
-def ask(base_url: str, question: str, max_tokens: int = 128) -> GatewayAnswer:
+def ask(base_url: str, question: str, max_tokens: int = 128, key: str = "") -> GatewayAnswer:
     """Send one chat question with `model: "auto"`.
+
+    Args:
+        key: API key; empty where the gateway asks for none.
 
     Raises:
         BOuteError: The gateway refused it, with the gateway's own words.
@@ -42,10 +45,11 @@ def ask(base_url: str, question: str, max_tokens: int = 128) -> GatewayAnswer:
         "max_tokens": max_tokens,
         "temperature": 0,
     }
+    bearer = {"Authorization": f"Bearer {key}"} if key else {}
     request = urllib.request.Request(
         f"{base_url}/v1/chat/completions",
         json.dumps(body).encode(),
-        {"Content-Type": "application/json"},
+        {"Content-Type": "application/json", **bearer},
     )
     started_s = time.perf_counter()
     try:

@@ -16,13 +16,15 @@ from core.domain.job import Job
 from core.domain.plan import PlanScore, ServingPlan
 from core.domain.profile import Profile
 from core.domain.quality import QualityEstimate, QuerySet
+from core.domain.router_report import RouterReport
 from core.domain.study import Study, Trial
+from core.domain.tenant import ApiKey, Tenant
 from core.domain.traffic import RequestRecord
 from core.domain.workload import Workload
 from core.errors import NotFound
 from core.estimate.traffic import generated
 from core.reporting import costs
-from core.routing.classifier import Classifier
+from core.routing.reading import read_classifier
 from core.services import (
     accuracy,
     catalog,
@@ -32,12 +34,15 @@ from core.services import (
     planning,
     profiles,
     quality,
+    routing,
     scenarios,
     studies,
+    tenants,
     whatif,
     workloads,
 )
 from core.services.profiles import ProfileCost, Residual
+from core.services.tenants import Month
 from core.services.whatif import Change
 from ui import tables_traffic
 from ui.context import uow
@@ -143,6 +148,12 @@ def classifier_facts() -> dict[str, Any] | None:
 
 
 @st.cache_data(ttl=TTL_S, show_spinner=False)
+def router_report() -> RouterReport | None:
+    """How right the router's predictions are, and what they buy; None when that is unknown."""
+    return routing.router_report(uow())
+
+
+@st.cache_data(ttl=TTL_S, show_spinner=False)
 def all_workloads() -> list[Workload]:
     """Workloads, newest first."""
     return workloads.workloads(uow())
@@ -186,7 +197,7 @@ def prompt_classifier() -> Callable[[str], str] | None:
         newest = work.classifiers.latest()
     if newest is None:
         return None
-    opened = functools.cache(lambda: Classifier.from_bytes(newest[1]))
+    opened = functools.cache(lambda: read_classifier(newest[1]))
     return lambda prompt: opened().classify(prompt)[0]
 
 
@@ -312,3 +323,21 @@ def skus(known: Sequence[Device]) -> list[str]:
 def accuracy_pairs() -> list[accuracy.Pair]:
     """Predictions that have met reality, newest first."""
     return accuracy.pairs(uow(), utc_now())
+
+
+@st.cache_data(ttl=TTL_S, show_spinner=False)
+def all_tenants() -> list[Tenant]:
+    """Tenants by name."""
+    return tenants.tenants(uow())
+
+
+@st.cache_data(ttl=TTL_S, show_spinner=False)
+def api_keys() -> list[ApiKey]:
+    """Every API key, oldest first."""
+    return tenants.keys(uow())
+
+
+@st.cache_data(ttl=TTL_S, show_spinner=False)
+def usage_of_month() -> dict[str, Month]:
+    """What each tenant used in this UTC month."""
+    return tenants.usage_of_month(uow(), utc_now())

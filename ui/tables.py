@@ -1,5 +1,6 @@
 """Frames for tables and charts, made of domain objects. Pure functions; units in column names."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -8,10 +9,11 @@ from core.domain.catalog import ModelSpec
 from core.domain.deployment import Deployment, Replica, ReplicaState
 from core.domain.fleet import Device, Price
 from core.domain.job import Job
+from core.domain.offer import objections
 from core.domain.plan import PlanScore, ReplicaKind, ServingPlan
 from core.domain.profile import Profile
 from core.domain.quality import QualityEstimate
-from core.domain.study import Origin, Trial
+from core.domain.study import Limits, Origin, Trial
 from core.domain.traffic import RequestRecord
 from core.domain.workload import Workload
 from core.reporting.costs import CostRow, Totals
@@ -144,9 +146,17 @@ def workloads_frame(workloads: Sequence[Workload]) -> pd.DataFrame:
 
 
 def trials_frame(
-    trials: Sequence[Trial], running_plan_id: str | None = None, chosen: int | None = None
+    trials: Sequence[Trial],
+    running_plan_id: str | None = None,
+    chosen: int | None = None,
+    limits: Limits | None = None,
 ) -> pd.DataFrame:
-    """Return one row per trial by rising cost; what the Pareto chart and its table show."""
+    """Return one row per trial by rising cost; what the Pareto chart and its table show.
+
+    Args:
+        limits: Of the study; None leaves `not_offered` to hard limits.
+    """
+    alike = Counter(t.alike for t in trials if t.on_front)
     ranked = sorted(trials, key=lambda t: (t.score.cost_usd_per_hour, t.score.p95_e2e_s or 1e9))
     return pd.DataFrame(
         {
@@ -167,6 +177,9 @@ def trials_frame(
             "short_origin": BASELINES.get(t.origin.value, ""),
             "baseline": t.origin.value in BASELINES,
             "on_front": t.on_front,
+            "folded": t.alike is not None,
+            "alike": f"+{alike[t.number]} alike" if alike[t.number] else "",
+            "not_offered": " ".join(objections(t.score, limits or Limits())),
             "running": t.plan.plan_id == running_plan_id,
             "note": _note(t, t.number == chosen, t.plan.plan_id == running_plan_id),
             "placement": placement_short(t.plan),
@@ -266,6 +279,7 @@ def deployments_frame(deployments: Sequence[Deployment]) -> pd.DataFrame:
             "usd_per_hour": d.predicted.cost_usd_per_hour if d.predicted else None,
             "created_at": d.created_at,
             "until": moment(d.ended_at) if d.ended_at else "",
+            "override": d.override,
             "message": d.message,
         }
         for d in deployments
@@ -328,6 +342,7 @@ def _note(trial: Trial, chosen: bool, running: bool) -> str:
         "chosen": chosen,
         "running now": running,
         BASELINES.get(trial.origin.value, ""): trial.origin.value in BASELINES,
-        "front": trial.on_front,
+        "front": trial.on_front and trial.alike is None,
+        f"like plan {trial.alike}": trial.alike is not None,
     }
     return ", ".join(word for word, holds in words.items() if holds)

@@ -30,6 +30,8 @@ class Deployment:
         baseline_usd_per_hour: Predicted cost of running everything on the best model,
             by the same estimator at the same traffic; None when unknown.
         baseline_note: What that baseline is, in words ("3 x large on cpu-core").
+        override: Why the operator deployed a plan that is not offered, with what speaks against
+            it; empty for an offered plan.
     """
 
     deployment_id: str
@@ -43,6 +45,7 @@ class Deployment:
     active_at: datetime | None = None
     ended_at: datetime | None = None
     message: str = ""
+    override: str = ""
 
 
 class ReplicaState(StrEnum):

@@ -13,7 +13,8 @@ class JobKind(StrEnum):
                   "concurrencies": [int] | None, "max_seconds": float,
                   "latency_budget_s": float | None}       None: climb; no limit
     QUALITY      {"model", "sku", "tp", "query_set", "per_class": int, "classes": [str]}
-    CLASSIFIER   {}                       trains the query classifier from all outcomes
+    CLASSIFIER   {"bands": bool}          trains the query classifier from all outcomes; bands:
+                                          its classes are predictions', not the query sets'
     CHARACTERISE {"name", "mix", "load", "model", "quality_floor"}; see `core.demo.first_plan`
     OPTIMISE     {"study_id", "live_evaluations": int}   runs a study that is in the database
     """

@@ -21,6 +21,10 @@ class RequestRecord:
         input_tokens: Prompt tokens as the engine counted them; None when unknown.
         output_tokens: Answer tokens as the engine counted them; None when unknown.
         prompt: Prompt text; only when the operator switched it on.
+        tenant_id: Whose key it came with; empty without a key.
+        key_id: The key; empty without one.
+        cost_usd: Device time its tokens take on a fully used replica, at the price in force; None
+            when no model answered or its speed or price is unknown.
     """
 
     request_id: str
@@ -37,3 +41,6 @@ class RequestRecord:
     output_tokens: int | None
     streamed: bool = False
     prompt: str | None = None
+    tenant_id: str = ""
+    key_id: str = ""
+    cost_usd: float | None = None

@@ -63,6 +63,12 @@ def _parser() -> argparse.ArgumentParser:
     optimize.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     plan = _add(commands, "plan", _plan, "search for plans for a scenario file; no database")
     _add_scenario(plan)
+    plan.add_argument(
+        "--mode",
+        choices=("savings", "performance", "throughput"),
+        help="one best plan beside the baselines: least cost at --sla and --floor, least P95 or "
+        "most throughput at --budget and --floor; left out: the whole front",
+    )
     simulate = _add(commands, "simulate", _simulate, "simulate a plan of a scenario file")
     _add_scenario(simulate)
     simulate.add_argument("--plan", help="file with a plan, or id of one that `plan` finds")
@@ -75,6 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--workload", required=True, help="its name")
     export.add_argument("--output", type=Path, help="file to make; printed when left out")
     _add_limits(export)
+    elsewhere = _add(commands, "export", _export_kubernetes, "write a plan for another system")
+    systems = elsewhere.add_subparsers(required=True, metavar="SYSTEM")
+    _add_kubernetes(_add(systems, "kubernetes", _export_kubernetes, "write Kubernetes manifests"))
     bench_command.add_to(_add(commands, "bench", _bench, "measure BOute itself"))
     return parser
 
@@ -101,6 +110,17 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--floor", type=float, help="least quality, 0..1")
     parser.add_argument("--sla", type=float, help="wanted P95 end-to-end latency, seconds")
     parser.add_argument("--budget", type=float, help="most allocation cost, $/h")
+
+
+def _add_kubernetes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("plan", metavar="PLAN", help="id of a plan, or `active`")
+    parser.add_argument("--gateway-image", required=True, help="image with BOute in it")
+    parser.add_argument("--vllm-image", help="image with vLLM in it")
+    parser.add_argument("--namespace", help="of every object")
+    parser.add_argument("--gpu-resource", help="what the cluster calls a GPU")
+    parser.add_argument("--sku-label", help="label of nodes that holds the GPU's name")
+    parser.add_argument("--models-claim", help="volume claim with folders of models")
+    parser.add_argument("--output", type=Path, help="file to make; printed when left out")
 
 
 def _limits(parsed: argparse.Namespace) -> dict[str, float | None]:
@@ -174,6 +194,12 @@ def _optimize(parsed: argparse.Namespace, settings: Settings) -> int:
 
 
 def _plan(parsed: argparse.Namespace, _: Settings) -> int:
+    if parsed.mode:
+        from core.entrypoints.plan_modes import plan_for
+
+        return plan_for(
+            parsed.scenario, _limits(parsed), parsed.mode, parsed.seed, as_json=parsed.json
+        )
     from core.entrypoints.plan import plan
 
     return plan(parsed.scenario, _limits(parsed), parsed.seed, as_json=parsed.json)
@@ -205,6 +231,16 @@ def _scenario_export(parsed: argparse.Namespace, settings: Settings) -> int:
 
     given = {name: value for name, value in _limits(parsed).items() if value is not None}
     return export(settings, parsed.workload, Limits(**given), parsed.output)
+
+
+def _export_kubernetes(parsed: argparse.Namespace, settings: Settings) -> int:
+    from core.entrypoints.export import export_kubernetes
+    from core.serving.kubernetes import ClusterOptions
+
+    names = ("vllm_image", "namespace", "gpu_resource", "sku_label", "models_claim")
+    given = {name: getattr(parsed, name) for name in names if getattr(parsed, name)}
+    options = ClusterOptions(gateway_image=parsed.gateway_image, **given)
+    return export_kubernetes(settings, parsed.plan, options, parsed.output)
 
 
 def _bench(parsed: argparse.Namespace, settings: Settings) -> int:

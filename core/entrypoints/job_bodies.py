@@ -4,7 +4,7 @@ from core.domain.job import JobKind
 from core.domain.planning import PlanningFacts
 from core.domain.quality import QuerySet
 from core.errors import NotReady
-from core.ports import JobBody, JobContext, PlanEvaluator
+from core.ports import JobBody, JobContext, PlanMeter
 
 
 def body_of(kind: JobKind) -> JobBody:
@@ -48,17 +48,17 @@ def _optimise() -> JobBody:
     return OptimiseJob(_live_evaluator)
 
 
-def _live_evaluator(context: JobContext, facts: PlanningFacts) -> PlanEvaluator:
+def _live_evaluator(context: JobContext, facts: PlanningFacts) -> PlanMeter:
     """Measure plans on real replicas, with the queries that the workload's classes come from."""
     from core.profiling.live import LiveEvaluator
     from core.quality.scorers import scorer
-    from core.routing.classifier import Classifier
+    from core.routing.reading import read_classifier
 
     with context.uow() as work:
         known = [work.query_sets.get(name) for name in work.query_sets.names()]
         newest = work.classifiers.latest()
     query_set = _query_set_for(facts, known)
-    classifier = Classifier.from_bytes(newest[1]) if newest else None
+    classifier = read_classifier(newest[1]) if newest else None
     return LiveEvaluator(context, facts, query_set, scorer(query_set.scorer), classifier)
 
 

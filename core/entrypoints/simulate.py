@@ -83,7 +83,7 @@ def _plan(problem: Problem, name: str | None, search_seed: int) -> ServingPlan:
 
 def _of_front(problem: Problem, plan_id: str, seed: int) -> ServingPlan:
     """Search again: the same scenario and seed give the same front."""
-    from core.optimize.study import optimise
+    from core.optimize import optimise
 
     say("Searching for plans")
     front = optimise(problem.facts, seed=seed).front

@@ -17,11 +17,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.estimate.kernels import chain, interpolated
+from core.estimate.kernels import chain, interpolated, states
 from core.estimate.speed import KindSpeed, Vector
 
-TAIL = 1e-4
-MAX_WAITING_STATES = 3000
 BIN_EDGES = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.86, 0.9, 0.93, 0.95, 0.97, 0.99])
 
 
@@ -59,7 +57,7 @@ def pool_latency(
     if load >= 1:
         return None
     weight, concurrency, wait_s = chain(
-        _states(speed, replicas, load),
+        states(float(speed.concurrency[-1]), replicas, load),
         replicas,
         rate_rps,
         capacity_rps,
@@ -79,9 +77,3 @@ def pool_latency(
         ttft_sigma=times[:, -2],
         e2e_sigma=times[:, -1],
     )
-
-
-def _states(speed: KindSpeed, replicas: int, load: float) -> int:
-    """States to look at: all that were measured, and waiting ones until the tail is negligible."""
-    waiting = MAX_WAITING_STATES if load > 0.997 else np.log(TAIL) / np.log(max(load, 1e-9))
-    return int(replicas * speed.concurrency[-1] + min(waiting, MAX_WAITING_STATES)) + 1

@@ -27,7 +27,7 @@ from core.estimate.simulator.spec import Arrivals, EngineSpec, Floats, Integers,
 from core.estimate.speed import answer_tokens, compile_profile
 from core.estimate.traffic import arrivals_for
 from core.estimate.turns import turns
-from core.estimate.uncertainty import with_interval
+from core.estimate.uncertainty import Intervals
 
 Flags = NDArray[np.bool_]
 
@@ -105,6 +105,7 @@ class SimulatedEvaluator:
             for model in {kind.model for kind in facts.profiles}
             for k, traffic in enumerate(facts.workload.classes)
         }
+        self._intervals = Intervals(facts)
         self._specs: dict[ReplicaKind, EngineSpec] = {}
         self._sigmas = [float(s) for s in ndtri((np.arange(len(seeds)) + 0.5) / len(seeds))]
 
@@ -188,7 +189,7 @@ class SimulatedEvaluator:
             sla_attainment=float(np.mean(e2e_s <= sla_s)) if sla_s else None,
             violations=(*score.violations, text) if refused else score.violations,
         )
-        return _widened(with_interval(self.facts, plan, timed), _sampling_error(runs))
+        return _widened(self._intervals.on(plan, timed), _sampling_error(runs))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,9 @@ nothing of traffic that turns out different.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 
 from core.domain.plan import PlanScore, ReplicaKind, ServingPlan
 from core.domain.planning import PlanningFacts
@@ -35,33 +37,46 @@ def relative_error(profile: Profile) -> float:
     return profile.relative_error
 
 
+class Intervals:
+    """Puts intervals on scores of many plans of one problem."""
+
+    def __init__(self, facts: PlanningFacts) -> None:
+        self._facts = facts
+
+    @cached_property
+    def _evaluators(self) -> tuple[AnalyticEvaluator, ...]:
+        """With all times as they are, as short as they may be, and as long."""
+        return tuple(
+            AnalyticEvaluator(replace(self._facts, profiles=_moved(self._facts.profiles, sigmas)))
+            for sigmas in (0, -Z90, Z90)
+        )
+
+    def on(self, plan: ServingPlan, score: PlanScore) -> PlanScore:
+        """Return the score with a 90 % interval on the 95th percentile of end-to-end time.
+
+        The interval is carried over as factors: whatever estimator made the score, it holds the
+        score's own value. The upper end is None when the plan cannot keep up if replicas are as
+        slow as they may be; both are None when it has no latency at all.
+        """
+        if score.p95_e2e_s is None:
+            return score
+        middle, low, high = (one.evaluate(plan).p95_e2e_s for one in self._evaluators)
+        if middle is None or low is None:
+            return score
+        return replace(
+            score,
+            p95_e2e_low_s=score.p95_e2e_s * low / middle,
+            p95_e2e_high_s=None if high is None else score.p95_e2e_s * high / middle,
+        )
+
+
 def with_interval(facts: PlanningFacts, plan: ServingPlan, score: PlanScore) -> PlanScore:
-    """Return the score with a 90 % interval on the 95th percentile of end-to-end time.
-
-    The interval is carried over as factors: whatever estimator made the score, it holds the
-    score's own value. The upper end is None when the plan cannot keep up if replicas are as slow
-    as they may be; both are None when it has no latency at all.
-    """
-    if score.p95_e2e_s is None:
-        return score
+    """Return what `Intervals` says of one plan."""
     used = {p.kind: facts.profiles[p.kind] for p in plan.placement if p.kind in facts.profiles}
-    middle, low, high = (
-        _p95_s(replace(facts, profiles=_moved(used, sigmas)), plan) for sigmas in (0, -Z90, Z90)
-    )
-    if middle is None or low is None:
-        return score
-    return replace(
-        score,
-        p95_e2e_low_s=score.p95_e2e_s * low / middle,
-        p95_e2e_high_s=None if high is None else score.p95_e2e_s * high / middle,
-    )
+    return Intervals(replace(facts, profiles=used)).on(plan, score)
 
 
-def _p95_s(facts: PlanningFacts, plan: ServingPlan) -> float | None:
-    return AnalyticEvaluator(facts).evaluate(plan).p95_e2e_s
-
-
-def _moved(profiles: dict[ReplicaKind, Profile], sigmas: float) -> dict[ReplicaKind, Profile]:
+def _moved(profiles: Mapping[ReplicaKind, Profile], sigmas: float) -> dict[ReplicaKind, Profile]:
     return {
         kind: slowed(profile, math.exp(sigmas * relative_error(profile)))
         for kind, profile in profiles.items()

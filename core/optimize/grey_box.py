@@ -1,201 +1,245 @@
-"""Grey-box Bayesian optimisation: what to measure next on real replicas.
+"""What a study knows about latency: recalibrated replicas, and a Gaussian process for the rest.
 
-Cost and quality of a plan are known functions. Only latency is learnt: one BoTorch Gaussian
-process models log(measured P95) - log(analytic P95) over what a plan looks like, so every
-measurement corrects the estimate of similar plans. Candidates are valid plans only.
+Three layers, each learning what the one below leaves over:
+
+1. the analytic evaluator: queues, batches, routing, from the profiles;
+2. how much slower than profiled each kind of replica is (`core.optimize.recalibration`), from
+   telemetry, or from the P95s alone where replicas report nothing;
+3. a Gaussian process on log(measured P95 / recalibrated P95) (BoTorch's `SingleTaskGP`): bursts,
+   stragglers, whatever the queueing model does not hold.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 
-from core.domain.plan import PlanScore, ServingPlan
-from core.domain.study import Trial
+from core.domain.plan import PlanScore, ReplicaKind, ServingPlan
+from core.domain.study import KindTelemetry, Trial
 from core.estimate.speed import Z95, Vector
-from core.estimate.validity import placement_of
-from core.optimize.improvement import expected_improvement
-from core.optimize.problem import Problem
+from core.estimate.telemetry import Slowdown, slowdowns, slowed_evaluator
+from core.optimize.plan_table import PlanTable, Rows
+from core.optimize.recalibration import Belief, Effects, Observed
+from core.optimize.residual import Process, Residual, fitted_process, residual_of
 
-FEWEST_POINTS = 3
-PRIOR_SIGMA = 0.35
-"""Spread of log(measured / predicted) before anything was measured: within a factor of 2, 95 %."""
-NOISE_SIGMA = 0.1
-"""Repeated measurements of a P95 on the same replicas differ by about this much."""
-OVERLOADED = np.log(4.0)
+P95_SIGMA = 0.15
+"""Of log P95 measured over that of a perfectly calibrated estimator: noise and what it lacks."""
+OVERLOAD_SIGMA = 0.1
+BARELY = 0.95
+"""Load of a plan that kept up where it was not expected to."""
+RELINEARISED = 4
+OVERLOADED = float(np.log(4.0))
 """A plan that could not keep up when measured counts as four times slower than predicted."""
-SMALLEST_SPREAD = 1e-4
-MAX_FIT_ITERATIONS = 80
 
 
 @dataclass(frozen=True)
-class Correction:
-    """What measurements say about log(real P95 / analytic P95) of some plans.
+class Prediction:
+    """P plans, as far as they are known.
 
     Attributes:
-        mean: n; expected log ratio.
-        deviation: n; its standard deviation.
+        log_p95: Expected logarithm of the P95 in s; infinite where replicas cannot keep up.
+        deviation: Standard deviation of it.
+        load: Expected load of the busiest pool.
+        load_deviation: Standard deviation of the load's logarithm.
     """
 
-    mean: Vector
+    log_p95: Vector
     deviation: Vector
+    load: Vector
+    load_deviation: Vector
 
 
-class LatencyCorrection:
-    """The learnt part of the grey box, trained on the measured trials of a study."""
+@dataclass(frozen=True)
+class Expected:
+    """P plans, expectations only: quick to have.
 
-    def __init__(self, problem: Problem, trials: Sequence[Trial]) -> None:
-        self._problem = problem
-        measured = [(t.plan, t.measured) for t in trials if t.measured is not None]
-        analytic = [(plan, score, problem.score(plan)) for plan, score in measured]
-        known = [(plan, score, a) for plan, score, a in analytic if a.p95_e2e_s is not None]
-        self._ratios = np.array([log_ratio(score, a) for _, score, a in known])
-        self._features = np.array([features(problem, plan, a) for plan, _, a in known])
-        self._model: Any = None
-        # Equal ratios hold nothing for a process to learn but the common one.
-        if len(known) >= FEWEST_POINTS and np.ptp(self._ratios) > SMALLEST_SPREAD:
-            self._model = _fitted(self._features, self._ratios)
-
-    def of(self, plans: Sequence[ServingPlan], scores: Sequence[PlanScore]) -> Correction:
-        """Return the correction of n plans, given their analytic scores."""
-        if self._model is None:
-            return self._from_prior(len(plans))
-        rows = [features(self._problem, p, s) for p, s in zip(plans, scores, strict=True)]
-        return _posterior(self._model, np.array(rows))
-
-    def _from_prior(self, n: int) -> Correction:
-        """Before there is enough to learn from: one common ratio, normal prior, normal noise."""
-        precision = 1 / PRIOR_SIGMA**2 + len(self._ratios) / NOISE_SIGMA**2
-        mean = float(self._ratios.sum()) / NOISE_SIGMA**2 / precision
-        # The common ratio gets certain quickly, the plan's own deviation from it does not.
-        spread = np.sqrt(1 / precision + (PRIOR_SIGMA / 2) ** 2)
-        return Correction(np.full(n, mean), np.full(n, spread))
-
-
-def log_ratio(measured: PlanScore, analytic: PlanScore) -> float:
-    """Return log(measured P95 / analytic P95); a plan that broke down counts as much slower."""
-    if measured.p95_e2e_s is None or analytic.p95_e2e_s is None:
-        return float(OVERLOADED)
-    return float(np.log(measured.p95_e2e_s / analytic.p95_e2e_s))
-
-
-def features(problem: Problem, plan: ServingPlan, analytic: PlanScore) -> list[float]:
-    """Return what the correction may depend on, each about 0..1.
-
-    Log latency; per model its load and its share of the traffic; per kind its replicas, as a
-    fraction of the fleet's devices.
+    Attributes:
+        recalibrated: Logarithm of the P95 in s by recalibrated estimates alone; infinite where
+            replicas cannot keep up.
+        load: Of the busiest pool.
+        log_p95: The same logarithm with what the process adds.
+        residual_deviation: Standard deviation of what it adds.
     """
-    loads = {pool.kind.model: pool.load for pool in problem.evaluator.pools(plan)}
-    traffic = problem.weights @ problem.shares(plan)
-    devices = max(1, sum(sum(nodes) for nodes in problem.facts.devices_per_node.values()))
-    placement = placement_of(plan)
-    return [
-        float(np.log(analytic.p95_e2e_s or 1.0)),
-        *(loads.get(model, 0.0) for model in problem.models),
-        *map(float, traffic),
-        *(placement.get(kind, 0) * kind.devices / devices for kind in problem.kinds),
-    ]
+
+    recalibrated: Vector
+    load: Vector
+    log_p95: Vector
+    residual_deviation: Vector
 
 
-def _fitted(rows: Vector, ratios: Vector) -> Any:
-    """Fit a Gaussian process; float64 and one thread, so that a seed gives the same proposals."""
-    import torch
-    from botorch.fit import fit_gpytorch_mll
-    from botorch.models import SingleTaskGP
-    from botorch.models.transforms import Normalize, Standardize
-    from gpytorch.mlls import ExactMarginalLogLikelihood
-
-    torch.set_num_threads(1)
-    x = torch.tensor(rows, dtype=torch.float64)
-    y = torch.tensor(ratios, dtype=torch.float64).unsqueeze(-1)
-    # A feature that never changed carries nothing and cannot be normalised; give it width 1.
-    low, high = x.min(dim=0).values, x.max(dim=0).values
-    bounds = torch.stack([low, torch.where(high - low < 1e-6, low + 1, high)])
-    model = SingleTaskGP(
-        x,
-        y,
-        input_transform=Normalize(x.shape[1], bounds=bounds),
-        outcome_transform=Standardize(1),
-    )
-    mll = ExactMarginalLogLikelihood(model.likelihood, model)
-    fit_gpytorch_mll(mll, optimizer_kwargs={"options": {"maxiter": MAX_FIT_ITERATIONS}})
-    return model
-
-
-def _posterior(model: Any, rows: Vector) -> Correction:
-    import torch
-
-    with torch.no_grad():
-        posterior = model.posterior(torch.tensor(rows, dtype=torch.float64))
-        mean = posterior.mean.squeeze(-1).numpy()
-        deviation = posterior.variance.clamp_min(1e-12).sqrt().squeeze(-1).numpy()
-    return Correction(mean, deviation)
-
-
-def choose(
-    problem: Problem,
-    trials: Sequence[Trial],
-    pool: Sequence[ServingPlan],
-    reference: tuple[float, float, float],
-    *,
-    placement_change_penalty: float = 0.1,
-) -> tuple[ServingPlan, PlanScore]:
-    """Return the plan of the pool most worth measuring, and its corrected prediction.
+class LatencyModel:
+    """Learnt from the trials of a study that were measured.
 
     Args:
-        trials: Of the study so far; the measured ones are what is known.
-        pool: Valid plans that were not measured yet; at least one.
-        reference: Hypervolume reference of the study.
-        placement_change_penalty: Fraction of the expected improvement that a plan loses when it
-            needs other replicas than the newest measured one: starting them takes a minute.
+        table: Of the study's problem.
+        trials: Those without a measurement are ignored.
+        seen: What each plan's telemetry says, kept between models; see `Slowdowns`.
+        process: Hyperparameters of layer 3; None to fit them.
     """
-    scores = [problem.score(plan) for plan in pool]
-    correction = LatencyCorrection(problem, trials).of(pool, scores)
-    known = _known_points(trials)
-    bounds = np.array([reference[0], np.log(reference[1]), 1 - reference[2]])
-    running = next((t.plan.placement for t in reversed(trials) if t.measured), None)
-    worth = [
-        expected_improvement(
-            score.cost_usd_per_hour,
-            score.quality_mean,
-            (np.log(score.p95_e2e_s or np.inf) + mean, deviation),
-            known,
-            bounds,
+
+    def __init__(
+        self,
+        table: PlanTable,
+        trials: Sequence[Trial],
+        seen: "Slowdowns",
+        process: Process | None = None,
+    ) -> None:
+        self.table = table
+        self._measured = [t for t in trials if t.measured and table.holds(t.plan)]
+        self._rows = table.rows([trial.plan for trial in self._measured])
+        self._seen = seen
+        self.effects = Effects(table.problem.kinds)
+        self.belief = self._recalibrate()
+        self._process = process
+
+    @cached_property
+    def process(self) -> Process | None:
+        """Hyperparameters of layer 3; None before there is enough to fit."""
+        return self._process or fitted_process(*self._left_over)
+
+    @cached_property
+    def _residual(self) -> Residual:
+        return residual_of(*self._left_over, self.process)
+
+    def expected(self, rows: Rows) -> Expected:
+        """Return what is expected of plans, by all three layers."""
+        factors = self.belief.log_factors(rows.others)
+        log_p95, load = self.table.score(rows, factors)
+        mean, spread = self._residual.of(_features(rows, log_p95, load))
+        return Expected(log_p95, load, log_p95 + mean, spread)
+
+    def predict(self, rows: Rows) -> Prediction:
+        """Return what is expected of plans, and how far it may be off."""
+        expected = self.expected(rows)
+        factors = self.belief.log_factors(rows.others)
+        slopes = self.table.slopes(rows, factors, (expected.recalibrated, expected.load))
+        of_speeds = self.belief.deviations(slopes.log_p95, rows.others)
+        return Prediction(
+            log_p95=expected.log_p95,
+            deviation=np.hypot(expected.residual_deviation, of_speeds),
+            load=expected.load,
+            load_deviation=self.belief.deviations(slopes.log_load, rows.others),
         )
-        * (1 if plan.placement == running else 1 - placement_change_penalty)
-        for plan, score, mean, deviation in zip(
-            pool, scores, correction.mean, correction.deviation, strict=True
-        )
+
+    def slowdowns(self) -> list[Slowdown]:
+        """Return by what factor the kinds that were measured take longer than profiled.
+
+        As in the measured plans on average: what a node is shared with slows replicas, too.
+        """
+        counts = self._rows.counts > 0
+        found = []
+        for r in np.flatnonzero(counts.any(axis=0)):
+            others = np.zeros((1, len(counts[0])))
+            others[0, r] = self._rows.others[counts[:, r], r].mean()
+            slope = np.zeros_like(others)
+            slope[0, r] = 1.0
+            log_factor = float(self.belief.log_factors(others)[0, r])
+            deviation = float(self.belief.deviations(slope, others)[0])
+            found.append(Slowdown(self.effects.kinds[r], log_factor, deviation))
+        return found
+
+    def log_factors(self, plan: ServingPlan) -> dict[ReplicaKind, float]:
+        """Return the logarithm of the slowdown of each kind of a plan."""
+        rows = self.table.rows([plan])
+        factors = self.belief.log_factors(rows.others)[0]
+        return {p.kind: float(factors[self.effects.index[p.kind]]) for p in plan.placement}
+
+    def _recalibrate(self) -> Belief:
+        told = [
+            Observed(self._row(p, s.kind), s.log_factor, s.deviation)
+            for p, trial in enumerate(self._measured)
+            for s in self._seen.of(self.table, trial)
+        ]
+        belief = Belief(self.effects, told)
+        silent = [p for p, trial in enumerate(self._measured) if not trial.telemetry]
+        for _ in range(RELINEARISED if silent else 0):
+            belief = Belief(self.effects, told + self._from_latency(belief, silent))
+        return belief
+
+    def _row(self, p: int, kind: ReplicaKind) -> Vector:
+        return self.effects.row(kind, self._rows.others[p, self.effects.index[kind]])
+
+    def _from_latency(self, belief: Belief, silent: Sequence[int]) -> list[Observed]:
+        """Linearise what trials without telemetry say, around what is believed now."""
+        rows = self._rows.take(silent)
+        factors = belief.log_factors(rows.others)
+        log_p95, load = self.table.score(rows, factors)
+        slopes = self.table.slopes(rows, factors, (log_p95, load))
+        of_p95 = belief.combined(slopes.log_p95, rows.others)
+        of_load = belief.combined(slopes.log_load, rows.others)
+        of_p95[:, -1] = 1.0
+        found = []
+        for i, p in enumerate(silent):
+            p95_s = _p95_s(self._measured[p])
+            if p95_s is not None and np.isfinite(log_p95[i]):
+                off, row, sigma = np.log(p95_s) - log_p95[i], of_p95[i], P95_SIGMA
+            elif (p95_s is None) == (load[i] >= 1):
+                continue  # It was known to keep up, or not to.
+            else:
+                aim = BARELY if p95_s is not None else 1 / BARELY
+                off, row, sigma = np.log(aim / load[i]), of_load[i], OVERLOAD_SIGMA
+            found.append(Observed(row, float(off + row @ belief.mean), sigma))
+        return found
+
+    @cached_property
+    def _left_over(self) -> tuple[Vector, Vector]:
+        """Return features and log ratios of the measured plans that were expected to keep up."""
+        factors = self.belief.log_factors(self._rows.others)
+        log_p95, load = self.table.score(self._rows, factors)
+        features = _features(self._rows, log_p95, load)
+        known = np.flatnonzero(np.isfinite(log_p95))
+        p95_s = [_p95_s(self._measured[p]) for p in known]
+        ratios = [
+            OVERLOADED if time_s is None else np.log(time_s) - log_p95[p]
+            for p, time_s in zip(known, p95_s, strict=True)
+        ]
+        return features[known], np.array(ratios, dtype=float)
+
+
+def _p95_s(trial: Trial) -> float | None:
+    """Return the measured P95; None for a plan that could not keep up."""
+    return trial.measured.p95_e2e_s if trial.measured else None
+
+
+def predicted_scores(model: LatencyModel, plans: Sequence[ServingPlan]) -> list[PlanScore]:
+    """Return how plans are expected to do, with a 90 % interval on the P95."""
+    rows = model.table.rows(plans)
+    expected = model.predict(rows)
+    return [
+        _score(model, plan, float(expected.log_p95[p]), float(expected.deviation[p]))
+        for p, plan in enumerate(plans)
     ]
-    best = int(np.argmax(worth))
-    ratio, deviation = float(correction.mean[best]), float(correction.deviation[best])
-    return pool[best], corrected(problem, pool[best], ratio, deviation)
 
 
-def _known_points(trials: Sequence[Trial]) -> Vector:
-    """Return n x 3 of the measured plans that kept up: (cost, log latency, quality)."""
-    rows = [
-        (t.predicted.cost_usd_per_hour, np.log(t.measured.p95_e2e_s), t.predicted.quality_mean)
-        for t in trials
-        if t.measured and t.measured.p95_e2e_s
-    ]
-    return np.array(rows).reshape(-1, 3)
-
-
-def corrected(
-    problem: Problem, plan: ServingPlan, log_ratio_mean: float, log_ratio_deviation: float
-) -> PlanScore:
-    """Return a plan's analytic score with every latency stretched by the learnt ratio.
-
-    The interval on P95 is the 90 % one of that ratio.
-    """
-    score = problem.evaluator.evaluate(plan, float(np.exp(log_ratio_mean)))
-    if score.p95_e2e_s is None:
+def _score(model: LatencyModel, plan: ServingPlan, log_p95: float, deviation: float) -> PlanScore:
+    evaluator = slowed_evaluator(model.table.problem.evaluator, model.log_factors(plan))
+    score = evaluator.evaluate(plan)
+    if score.p95_e2e_s is None or not np.isfinite(log_p95):
         return score
-    either_way = float(np.exp(Z95 * log_ratio_deviation))
-    return replace(
-        score,
-        p95_e2e_low_s=score.p95_e2e_s / either_way,
-        p95_e2e_high_s=score.p95_e2e_s * either_way,
-    )
+    score = evaluator.evaluate(plan, float(np.exp(log_p95)) / score.p95_e2e_s)
+    either_way = float(np.exp(Z95 * deviation))
+    p95_s = float(np.exp(log_p95))
+    return replace(score, p95_e2e_low_s=p95_s / either_way, p95_e2e_high_s=p95_s * either_way)
+
+
+class Slowdowns:
+    """What telemetry says of each trial, worked out once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[ServingPlan, tuple[KindTelemetry, ...]], list[Slowdown]] = {}
+
+    def of(self, table: PlanTable, trial: Trial) -> list[Slowdown]:
+        """Return one entry per kind that reported; none without telemetry."""
+        key = (trial.plan, trial.telemetry)
+        if key not in self._known:
+            evaluator = table.problem.evaluator
+            self._known[key] = slowdowns(evaluator, trial.plan, trial.telemetry)
+        return self._known[key]
+
+
+def _features(rows: Rows, log_p95: Vector, load: Vector) -> Vector:
+    """Return P x (2 + M): what the rest may depend on, each about 0..1."""
+    traffic = rows.shares.mean(axis=1)
+    busy = np.minimum(load, 1.5)
+    return np.column_stack([np.where(np.isfinite(log_p95), log_p95, 0.0), busy, traffic])

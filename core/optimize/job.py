@@ -5,26 +5,24 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from core.domain.ids import utc_now
 from core.domain.job import Job
 from core.domain.planning import PlanningFacts
 from core.domain.study import Study, StudyState, Trial
 from core.errors import BOuteError, Cancelled, NotReady
+from core.estimate.telemetry import Slowdown
+from core.optimize import study as live
+from core.optimize.assessment import assess
+from core.optimize.conclusion import Reference, StudyResult, conclude, search
 from core.optimize.local_search import Effort
-from core.optimize.study import (
-    Reference,
-    StudyResult,
-    conclude,
-    live_fraction,
-    measure_next,
-    search,
-)
-from core.ports import JobContext, PlanEvaluator
+from core.ports import JobContext, PlanMeter
 from core.services.planning import load_facts
 from core.services.studies import require_study
 
-SEARCH, FINISH, LIVE = "search", "finish", "live:"
-LiveFactory = Callable[[JobContext, PlanningFacts], PlanEvaluator]
+SEARCH, FINISH, COMPARE, LIVE = "search", "finish", "compare", "live:"
+LiveFactory = Callable[[JobContext, PlanningFacts], PlanMeter]
 
 
 class OptimiseJob:
@@ -42,9 +40,9 @@ class OptimiseJob:
         self._live_factory = live_factory
 
     def steps(self, job: Job) -> list[str]:
-        """Search, one step per live evaluation, finish."""
+        """Search, one step per live evaluation, finish, compare."""
         count = int(job.params.get("live_evaluations", 0))
-        return [SEARCH, *(f"{LIVE}{i}" for i in range(count)), FINISH]
+        return [SEARCH, *(f"{LIVE}{i}" for i in range(count)), FINISH, COMPARE]
 
     def run(self, step: str, context: JobContext) -> dict[str, Any]:
         """Do one step; the last one returns what the study found."""
@@ -53,6 +51,8 @@ class OptimiseJob:
         with _telling_the_study(context, study):
             if step == SEARCH:
                 return self._search(context, study)
+            if step == COMPARE:
+                return self._compare(context, study)
             if study.state is StudyState.INFEASIBLE:
                 return {"state": study.state.value, "message": study.message}
             if step == FINISH:
@@ -60,9 +60,9 @@ class OptimiseJob:
             return self._measure(context, study, int(step.removeprefix(LIVE)))
 
     def _search(self, context: JobContext, study: Study) -> dict[str, Any]:
-        if study.reference and any(trial.measured for trial in _trials(context, study)):
+        if study.reference and live.count_evaluated(_trials(context, study)):
             return self._go_on(context, study)
-        share = live_fraction(0, study.live_evaluations) if study.live_evaluations else 0.95
+        share = live.live_fraction(0, study.live_evaluations) if study.live_evaluations else 0.95
         found = search(
             _facts(context, study),
             study.seed,
@@ -85,16 +85,24 @@ class OptimiseJob:
 
     def _measure(self, context: JobContext, study: Study, number: int) -> dict[str, Any]:
         trials = _trials(context, study)
-        if sum(trial.measured is not None for trial in trials) > number:
-            # Measured and stored, but the controller died before it noted the step as done.
-            return {"measured": number}
-        facts, steps = _facts(context, study), study.live_evaluations
-        done = live_fraction(number, steps)
-        context.progress(done, f"Choosing plan {number + 1} of {steps} to measure")
-        live = self._live_factory(context, facts)
-        after = measure_next(facts, trials, _reference(study), study.seed, number, live.evaluate)
-        _save_trials(context, study, after)
-        return {"measured": number}
+        if live.count_evaluated(trials) > number:
+            # Tried and stored, but the controller died before it noted the step as done.
+            return {"evaluated": number}
+        facts = _facts(context, study)
+        meter = self._live_factory(context, facts)
+        asking = live.Study(facts, seed=study.seed, trials=trials)
+        begun = live.live_fraction(number, study.live_evaluations)
+        text = f"plan {number + 1} of {study.live_evaluations}"
+        context.progress(begun, f"Choosing {text} to measure")
+        try:
+            trial = asking.measure(meter.evaluate)
+        finally:
+            _save_trials(context, study, asking.trials)
+        ended = (
+            f"Could not measure {text}: {trial.failure}" if trial.failure else f"Measured {text}."
+        )
+        context.progress(begun, f"{ended} {learnt(asking.slowdowns())}".strip())
+        return {"evaluated": number, "trial": trial.number, "failure": trial.failure}
 
     def _finish(self, context: JobContext, study: Study) -> dict[str, Any]:
         context.progress(0.97, "Drawing the front")
@@ -105,6 +113,33 @@ class OptimiseJob:
         done = replace(study, state=StudyState.DONE, finished_at=utc_now())
         _save(context, done, found)
         return {"state": done.state.value, "message": found.message, "front": len(found.front)}
+
+    def _compare(self, context: JobContext, study: Study) -> dict[str, Any]:
+        """Set the result beside the baselines, or say what would make the study feasible."""
+        with context.uow() as work:
+            trace = work.workloads.trace(study.workload_id)
+        found = assess(
+            _facts(context, study),
+            _trials(context, study),
+            infeasible=study.state is StudyState.INFEASIBLE,
+            trace=trace,
+            seed=study.seed,
+            on_progress=lambda done, text: context.progress(0.98 + 0.02 * done, text),
+        )
+        with context.uow() as work:
+            work.studies.save(
+                replace(study, comparisons=found.comparisons, infeasibility=found.infeasibility)
+            )
+            work.studies.save_trials(_owned(found.trials, study))
+            work.commit()
+        front = sum(trial.on_front for trial in found.trials)
+        return {"state": study.state.value, "message": study.message, "front": front}
+
+
+def learnt(slowdowns: Sequence[Slowdown]) -> str:
+    """Say how long replicas take against their profiles: `Times against profiles: ...`."""
+    told = [f"{slow.kind.label} x {np.exp(slow.log_factor):.2f}" for slow in slowdowns]
+    return f"Times against profiles: {'; '.join(told)}." if told else ""
 
 
 @contextmanager

@@ -1,4 +1,7 @@
-"""Pareto local search: small changes to good plans, scored by the analytic evaluator."""
+"""Pareto local search: small changes to good plans, scored by the analytic evaluator.
+
+Works on batches of plans as arrays: changed, repaired, scored and sorted by compiled code.
+"""
 
 import time
 from collections.abc import Callable, Sequence
@@ -6,17 +9,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.domain.plan import PlanScore, ServingPlan
-from core.estimate.speed import Vector
+from core.domain.plan import ServingPlan
 from core.optimize.decoder import Decoder
+from core.optimize.front_arrays import FrontArrays
 from core.optimize.moves import Neighbourhood
-from core.optimize.pareto import objectives
+from core.optimize.problem import Problem
 
-LATENCY_SLACK = 1.003
-QUALITY_SLACK = 5e-4
-PATIENCE = 1500
-RANDOM_RESTART = 0.02
-REPORT_EVERY = 200
+BATCH = 64
+REPORT_EVERY = 16
+PATIENCE = 6000
 
 
 @dataclass(frozen=True)
@@ -27,41 +28,8 @@ class Effort:
     the limit on processor time is there for very large fleets.
     """
 
-    evaluations: int = 5000
-    cpu_seconds: float = 15.0
-
-
-class Archive:
-    """Plans that none beats by more than a small slack; bounded in size by that slack."""
-
-    def __init__(self) -> None:
-        self.plans: list[ServingPlan] = []
-        self.scores: list[PlanScore] = []
-        self._values = np.empty((0, 3))
-        self._seen: set[ServingPlan] = set()
-
-    def is_new(self, plan: ServingPlan) -> bool:
-        """Whether a plan was not offered before; remembers it."""
-        known = plan in self._seen
-        self._seen.add(plan)
-        return not known
-
-    def offer(self, plan: ServingPlan, score: PlanScore) -> bool:
-        """Add a feasible plan unless one in the archive is as good; drop what it beats."""
-        value = objectives([score])[0]
-        slack = np.array([value[0], value[1] * LATENCY_SLACK, value[2] - QUALITY_SLACK])
-        if np.any(np.all(self._values >= slack, axis=1) & self._no_worse_cost(value)):
-            return False
-        beaten = np.all(self._values <= value, axis=1)
-        kept = np.flatnonzero(~beaten)
-        self.plans = [self.plans[i] for i in kept] + [plan]
-        self.scores = [self.scores[i] for i in kept] + [score]
-        self._values = np.vstack([self._values[kept], value])
-        return True
-
-    def _no_worse_cost(self, value: Vector) -> Vector:
-        same: Vector = self._values[:, 0] >= value[0]
-        return same
+    evaluations: int = 40_000
+    cpu_seconds: float = 60.0
 
 
 def local_search(
@@ -70,33 +38,31 @@ def local_search(
     rng: np.random.Generator,
     effort: Effort,
     on_progress: Callable[[float], None],
-) -> Archive:
+) -> FrontArrays:
     """Search from seeds until the effort is spent or nothing was found for a long time.
 
     Returns:
         The archive of the best plans; every one keeps all hard limits.
     """
-    archive = Archive()
-    for plan in seeds:
-        score = decoder.problem.score(plan)
-        if archive.is_new(plan) and score.feasible:
-            archive.offer(plan, score)
+    problem = decoder.problem
+    archive = FrontArrays(problem)
+    _offer_plans(archive, problem, [*seeds, decoder.anchor])
     neighbourhood = Neighbourhood(decoder, rng)
-    began, fruitless = time.process_time(), 0
-    for number in range(effort.evaluations):
-        fruitless = 0 if _try_one(neighbourhood, archive, rng) else fruitless + 1
-        if number % REPORT_EVERY == 0:
-            on_progress(number / effort.evaluations)
-            if time.process_time() - began > effort.cpu_seconds:
-                break
-        if fruitless > PATIENCE:
+    began, spent, fruitless = time.process_time(), 0, 0
+    while spent < effort.evaluations and fruitless < PATIENCE:
+        if spent % (REPORT_EVERY * BATCH) == 0:
+            on_progress(spent / effort.evaluations)
+        counts, shares = neighbourhood.batch(archive.counts, archive.shares, BATCH)
+        taken = archive.offer(counts, shares, problem.batch.score(counts, shares))
+        spent += BATCH
+        fruitless = 0 if taken.any() else fruitless + BATCH
+        if time.process_time() - began > effort.cpu_seconds:
             break
     return archive
 
 
-def _try_one(neighbourhood: Neighbourhood, archive: Archive, rng: np.random.Generator) -> bool:
-    if not archive.plans or rng.random() < RANDOM_RESTART:
-        found: tuple[ServingPlan, PlanScore] | None = neighbourhood.anywhere()
-    else:
-        found = neighbourhood.of(archive.plans[rng.integers(len(archive.plans))])
-    return found is not None and archive.is_new(found[0]) and archive.offer(*found)
+def _offer_plans(archive: FrontArrays, problem: Problem, plans: Sequence[ServingPlan]) -> None:
+    feasible = [plan for plan in dict.fromkeys(plans) if problem.score(plan).feasible]
+    counts = np.array([problem.counts(plan) for plan in feasible])
+    shares = np.array([problem.shares(plan) for plan in feasible])
+    archive.offer(counts, shares, problem.batch.score(counts, shares))

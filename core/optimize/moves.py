@@ -1,19 +1,14 @@
-"""Small changes to a plan: what a local search tries."""
+"""Small changes to plans: what a local search tries."""
 
-from collections.abc import Callable
+from hashlib import blake2b
 
 import numpy as np
 
-from core.domain.plan import PlanScore, ReplicaKind, ServingPlan
+from core.domain.plan import PlanScore, ServingPlan
 from core.estimate.speed import Vector
-from core.estimate.validity import placement_of
+from core.optimize.compiling import Flags, Integers
 from core.optimize.decoder import Decoder
-
-STEPS = (0.05, 0.1, 0.2, 0.35, 0.5, 1.0)
-SECOND_MOVE = 0.35
-
-Counts = dict[ReplicaKind, int]
-State = tuple[Counts, Vector]
+from core.optimize.move_kernels import neighbours
 
 
 class Neighbourhood:
@@ -28,71 +23,48 @@ class Neighbourhood:
         self._decoder = decoder
         self._problem = decoder.problem
         self._rng = rng
-        self._moves: list[Callable[[Counts, Vector], State]] = [
-            self._add,
-            self._remove,
-            self._swap,
-            self._shift,
-            self._shift,
-            self._shift,
-            self._drain,
-            self._tighten,
-        ]
+        self._seen: set[bytes] = set()
 
     def of(self, plan: ServingPlan) -> tuple[ServingPlan, PlanScore] | None:
         """Return a valid neighbour and its score; None when the change does not fit."""
-        counts, shares = placement_of(plan), self._problem.shares(plan)
-        for _ in range(2 if self._rng.random() < SECOND_MOVE else 1):
-            counts, shares = self._moves[self._rng.integers(len(self._moves))](counts, shares)
-        return self._decoder.try_repair(counts, shares)
+        known_counts, known_shares = self._problem.counts(plan), self._problem.shares(plan)
+        counts, shares, fits = self._changed(known_counts[None], known_shares[None], 1)
+        if not fits[0]:
+            return None
+        found = self._problem.plan_of(counts[0], shares[0])
+        score = self._problem.score(found)
+        return (found, score) if score.feasible else None
 
     def anywhere(self) -> tuple[ServingPlan, PlanScore]:
         """Return a valid plan decoded from a random vector, and its score."""
-        vector = self._decoder.encoding.random(self._rng)
-        return self._decoder.repair(*self._decoder.encoding.read(vector))
+        plan = self._decoder.decode(self._decoder.encoding.random(self._rng))
+        return plan, self._problem.score(plan)
 
-    def _add(self, counts: Counts, shares: Vector) -> State:
-        """One replica more, of any kind of a model in use."""
-        used = set(np.flatnonzero(shares.max(axis=0) > 0))
-        choices = [k for r, k in enumerate(self._problem.kinds) if self._problem.owner[r] in used]
-        kind = choices[self._rng.integers(len(choices))]
-        return {**counts, kind: counts.get(kind, 0) + 1}, shares
+    def batch(
+        self, known_counts: Integers, known_shares: Vector, size: int
+    ) -> tuple[Integers, Vector]:
+        """Return at most `size` plans that no batch held before, as replicas P x R and shares
+        P x K x M.
 
-    def _remove(self, counts: Counts, shares: Vector) -> State:
-        """One replica less, if there is one (an earlier move may have taken them all away)."""
-        if not counts:
-            return counts, shares
-        kind = sorted(counts)[self._rng.integers(len(counts))]
-        fewer = {k: n - (k == kind) for k, n in counts.items()}
-        return {k: n for k, n in fewer.items() if n}, shares
+        Args:
+            known_counts: n x R; replicas of plans to change, n at least 1.
+            known_shares: n x K x M; their routing.
+        """
+        counts, shares, fits = self._changed(known_counts, known_shares, size)
+        new = [i for i in np.flatnonzero(fits) if self._is_new(counts[i], shares[i])]
+        return counts[new], shares[new]
 
-    def _swap(self, counts: Counts, shares: Vector) -> State:
-        """One replica becomes one or two of another kind."""
-        fewer, _ = self._remove(counts, shares)
-        kind = self._problem.kinds[self._rng.integers(len(self._problem.kinds))]
-        return {**fewer, kind: fewer.get(kind, 0) + int(self._rng.integers(1, 3))}, shares
+    def _changed(
+        self, known_counts: Integers, known_shares: Vector, size: int
+    ) -> tuple[Integers, Vector, Flags]:
+        rules = self._problem.rules
+        counts = np.empty((size, known_counts.shape[1]), dtype=np.int64)
+        shares = np.empty((size, *known_shares.shape[1:]))
+        neighbours(rules.owner, rules.most, self._rng, known_counts, known_shares, counts, shares)
+        return counts, shares, self._decoder.repairs.all(counts, shares)
 
-    def _shift(self, counts: Counts, shares: Vector) -> State:
-        """Part of a class moves from one model to another."""
-        moved = shares.copy()
-        row = moved[self._rng.integers(len(moved))]
-        source = self._rng.choice(np.flatnonzero(row > 0))
-        target = self._rng.integers(len(row))
-        step = min(STEPS[self._rng.integers(len(STEPS))], row[source])
-        row[source] -= step
-        row[target] += step
-        return counts, moved
-
-    def _drain(self, counts: Counts, shares: Vector) -> State:
-        """Everything a model answers moves to another; the repair drops its replicas."""
-        source = self._rng.choice(np.flatnonzero(shares.max(axis=0) > 0))
-        target = self._rng.integers(shares.shape[1])
-        moved = shares.copy()
-        if source != target:
-            moved[:, target] += moved[:, source]
-            moved[:, source] = 0
-        return counts, moved
-
-    def _tighten(self, counts: Counts, shares: Vector) -> State:
-        """Start over with the fewest replicas that carry the same routing."""
-        return {}, shares
+    def _is_new(self, counts: Integers, shares: Vector) -> bool:
+        key = blake2b(counts.tobytes() + shares.tobytes(), digest_size=12).digest()
+        known = key in self._seen
+        self._seen.add(key)
+        return not known

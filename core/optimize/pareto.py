@@ -10,6 +10,10 @@ import numpy as np
 
 from core.domain.plan import PlanScore
 from core.estimate.speed import Vector
+from core.optimize.spread_kernels import pick_by_volume, volume
+
+LEAST_GAIN = 1e-5
+"""Of the front's volume: what adds less is no other choice to a person."""
 
 
 def objectives(scores: Sequence[PlanScore]) -> Vector:
@@ -40,29 +44,15 @@ def non_dominated(values: Vector) -> Vector:
 
 
 def distinct(values: Vector, most: int) -> list[int]:
-    """Pick at most `most` rows of a front (n x 3) that differ to a person; returns their indices.
+    """Pick at most `most` rows of a front (n x 3) that say most of it; returns their indices.
 
-    The extremes stay. Two plans are near-duplicates when cost differs by less than 1 %, latency
-    by less than 2 % and quality by less than .004; tolerances grow until few enough remain.
+    The extremes stay; then one by one the row that adds most hypervolume, until little is left.
     """
+    corners = values - to_maximise(reference_point(values, 1.0, None))
     extremes = [int(np.argmax(values[:, j])) for j in range(values.shape[1])]
-    order = list(dict.fromkeys([*extremes, *map(int, np.lexsort((values[:, 1], -values[:, 0])))]))
-    tolerance = np.array([0.01, 0.02, 0.004])
-    while True:
-        picked = _spread_out(values, order, tolerance)
-        if len(picked) <= most:
-            return sorted(picked)
-        tolerance = tolerance * 1.3
-
-
-def _spread_out(values: Vector, order: Sequence[int], tolerance: Vector) -> list[int]:
-    picked: list[int] = []
-    for i in order:
-        gaps = np.abs(values[picked] - values[i])
-        gaps[:, :2] /= np.maximum(np.abs(values[i, :2]), 1e-12)
-        if not np.any(np.all(gaps < tolerance, axis=1)):
-            picked.append(i)
-    return picked
+    first = np.array(list(dict.fromkeys(extremes)), dtype=np.int64)
+    picked = pick_by_volume(np.maximum(corners, 0.0), first, most, LEAST_GAIN)
+    return sorted(map(int, picked))
 
 
 def reference_point(
@@ -86,13 +76,6 @@ def to_maximise(reference: tuple[float, float, float]) -> Vector:
 
 
 def hypervolume(values: Vector, reference: tuple[float, float, float]) -> float:
-    """Return the volume between a set of plans (n x 3) and the reference point."""
-    import torch
-    from botorch.utils.multi_objective.hypervolume import Hypervolume
-
-    better = values[np.all(values > to_maximise(reference), axis=1)]
-    if not len(better):
-        return 0.0
-    front = better[non_dominated(better)]
-    measure = Hypervolume(torch.tensor(to_maximise(reference), dtype=torch.float64))
-    return float(measure.compute(torch.tensor(front, dtype=torch.float64)))
+    """Return the volume between a set of plans (n x 3) and the reference point; exact."""
+    corners = np.maximum(values - to_maximise(reference), 0.0)
+    return float(volume(corners[np.all(corners > 0, axis=1)]))

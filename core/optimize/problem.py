@@ -1,38 +1,36 @@
 """The planning problem as arrays: M models, K query classes, R replica kinds."""
 
 from collections.abc import Mapping
+from functools import cached_property
 
 import numpy as np
 
 from core.domain.plan import PlanScore, ReplicaKind, ServingPlan, make_plan
 from core.domain.planning import PlanningFacts
 from core.estimate import AnalyticEvaluator
+from core.estimate.batch import BatchEvaluator
 from core.estimate.packing import packs
 from core.estimate.quality import mixture_quality
 from core.estimate.speed import Vector
-
-SHARE_DIGITS = 6
+from core.estimate.validity import placement_of
+from core.optimize.compiling import Integers
+from core.optimize.repair_kernels import Bounds, Rules, round_rows
 
 
 class Problem:
-    """Facts, their evaluator, and the linear view of both that seeds and decoder work on.
-
-    The work of a request is measured in replica-seconds of a reference kind of its model, so that
-    a model's capacity constraint is linear in routing and replicas. Where kinds rank classes
-    differently the work is rounded up: what is feasible here is feasible for the evaluator.
+    """Facts, their evaluator, and both as arrays, which the search works on.
 
     Attributes:
         kinds: R kinds that fit on some node and belong to a model of known quality.
         models: M models with at least one such kind, sorted.
         classes: K query classes.
         rates: K; arrivals per second.
+        weights: K; shares of the traffic.
         mean, lower: K x M; quality and its lower bound.
-        work_s: K x M; replica-seconds of the model's reference kind per request.
-        strength: R; reference replicas that one replica of the kind is worth.
         index: Position of each kind.
         price: R; $/h of one replica.
-        capacity_price: R; $/h of one replica per reference replica that it is worth.
         owner: R; index of the kind's model.
+        bounds: The hard limits.
     """
 
     def __init__(self, facts: PlanningFacts) -> None:
@@ -50,24 +48,95 @@ class Problem:
         self.mean = np.array([[e.mean for e in row] for row in pairs])
         self.lower = np.array([[e.lower for e in row] for row in pairs])
         self.index = {kind: r for r, kind in enumerate(self.kinds)}
-        self.work_s, self.strength = self._work()
-        self.capacity_price = self.price / self.strength
-        self._cheapest_first = [
-            [self.kinds[r] for r in np.argsort(self.capacity_price) if self.owner[r] == m]
-            for m in range(len(self.models))
-        ]
+        self.bounds = bounds_of(facts)
         self._scores: dict[ServingPlan, PlanScore] = {}
 
-    def _work(self) -> tuple[Vector, Vector]:
-        work_s = np.ones((len(self.classes), len(self.models)))
-        strength = np.ones(len(self.kinds))
-        for m in range(len(self.models)):
-            mine = np.flatnonzero(self.owner == m)
-            busy = {r: self.evaluator.speeds[self.kinds[r]].busy_s(self.weights) for r in mine}
-            work_s[:, m] = busy[mine[0]]
-            for r in mine:
-                strength[r] = 1 / np.max(busy[r] / work_s[:, m])
-        return work_s, strength
+    @cached_property
+    def batch(self) -> BatchEvaluator:
+        """Scores many plans at once."""
+        return BatchEvaluator(self.evaluator, self.kinds, self.models)
+
+    @cached_property
+    def level_work_s(self) -> Vector:
+        """R x J x K; replica-seconds of one request by load level.
+
+        At one level a replica sustains 1 / (work @ mix) requests per second of a mix of classes;
+        its capacity is the best level's. Levels that a kind does not have are infinite.
+        """
+        fleet = self.batch.fleet
+        work = fleet.e2e_s / (fleet.concurrency * fleet.efficiency)[:, :, None]
+        there = np.arange(work.shape[1]) < fleet.levels[:, None]
+        return np.where(there[:, :, None], work, np.inf)
+
+    def work_at(self, mix: Vector) -> Vector:
+        """Return R x K; replica-seconds of a request at the level that is best for a mix (K)."""
+        by_level = np.where(np.isinf(self.level_work_s), 1e300, self.level_work_s) @ mix
+        best: Vector = self.level_work_s[np.arange(len(by_level)), by_level.argmin(axis=1)]
+        return best
+
+    def reference(self, model: int, mean_s: Vector) -> int:
+        """Return the kind of a model whose capacity costs least, given R seconds of work."""
+        mine = np.flatnonzero(self.owner == model)
+        return int(mine[np.argmin((self.price * mean_s)[mine])])
+
+    @cached_property
+    def _usual(self) -> tuple[Vector, Vector]:
+        work = self.work_at(self.weights)
+        mean_s = work @ self.weights
+        references = [self.reference(m, mean_s) for m in range(len(self.models))]
+        chosen = np.array(references, dtype=int)
+        return work[chosen].T, mean_s[chosen][self.owner] / mean_s
+
+    @property
+    def work_s(self) -> Vector:
+        """K x M; replica-seconds of a request on the model's kind whose capacity costs least."""
+        return self._usual[0]
+
+    @property
+    def strength(self) -> Vector:
+        """R; replicas of that kind that one replica is worth under the mix of all traffic."""
+        return self._usual[1]
+
+    @property
+    def capacity_price(self) -> Vector:
+        """R; $/h of one replica per replica of that kind that it is worth."""
+        price: Vector = self.price / self.strength
+        return price
+
+    def cheapest_first(self, model: int) -> list[ReplicaKind]:
+        """Return the kinds of a model by rising price of capacity."""
+        order = np.argsort(self.capacity_price, kind="stable")
+        return [self.kinds[r] for r in order if self.owner[r] == model]
+
+    @cached_property
+    def rules(self) -> Rules:
+        """What plans must keep to, for compiled code."""
+        skus = sorted({kind.sku for kind in self.kinds})
+        sizes = {
+            sku: sorted({k.tp for k in self.kinds if k.sku == sku}, reverse=True) for sku in skus
+        }
+        nodes = [sorted(self.facts.devices_per_node[sku], reverse=True) for sku in skus]
+        gap = self.mean - self.lower
+        return Rules(
+            rates_rps=self.rates,
+            mean=self.weights[:, None] * self.mean,
+            gap=self.weights[:, None] * gap,
+            owner=self.owner,
+            price=self.price,
+            sku=np.array([skus.index(k.sku) for k in self.kinds], dtype=np.int64),
+            size=np.array([sizes[k.sku].index(k.tp) for k in self.kinds], dtype=np.int64),
+            groups=np.array([k.pp for k in self.kinds], dtype=np.int64),
+            most=np.array([self.most_replicas(k) for k in self.kinds], dtype=np.int64),
+            levels=self.batch.fleet.levels,
+            work_s=np.ascontiguousarray(self.level_work_s),
+            sizes=_padded([sizes[sku] for sku in skus]),
+            nodes=_padded(nodes),
+        )
+
+    def most_replicas(self, kind: ReplicaKind) -> int:
+        """Return how many replicas of a kind the empty fleet holds."""
+        nodes = self.facts.devices_per_node[kind.sku]
+        return sum(node // kind.tp for node in nodes) // kind.pp
 
     def score(self, plan: ServingPlan) -> PlanScore:
         """Predict how a plan does; a search comes back to the same plans, so scores are kept."""
@@ -84,6 +153,19 @@ class Problem:
             for k, name in enumerate(self.classes)
         }
         return make_plan({k: n for k, n in counts.items() if k.model in used}, routing)
+
+    def plan_of(self, counts: Integers, shares: Vector) -> ServingPlan:
+        """Build a plan from arrays: replicas (R) and shares (K x M)."""
+        return self.plan(self.placed(counts), shares)
+
+    def placed(self, counts: Integers) -> dict[ReplicaKind, int]:
+        """Return replicas per kind, without zeros."""
+        return {self.kinds[r]: int(counts[r]) for r in np.flatnonzero(counts)}
+
+    def counts(self, plan: ServingPlan) -> Integers:
+        """Return the placement of a plan as R numbers; unknown kinds are left out."""
+        placement = placement_of(plan)
+        return np.array([placement.get(kind, 0) for kind in self.kinds], dtype=np.int64)
 
     def shares(self, plan: ServingPlan) -> Vector:
         """Return the routing of a plan as shares K x M."""
@@ -102,22 +184,15 @@ class Problem:
         }
         return mixture_quality(self.facts.workload, self.facts.quality, routing)
 
-    def demand(self, shares: Vector) -> Vector:
-        """Return M; busy reference replicas that a routing (K x M) keeps."""
-        demand: Vector = self.rates @ (shares * self.work_s)
-        return demand
 
-    def supply(self, counts: Mapping[ReplicaKind, int]) -> Vector:
-        """Return M; reference replicas that a placement is worth."""
-        supply = np.zeros(len(self.models))
-        for kind, count in counts.items():
-            r = self.index[kind]
-            supply[self.owner[r]] += count * self.strength[r]
-        return supply
-
-    def cheapest_first(self, model: int) -> list[ReplicaKind]:
-        """Return the kinds of a model by rising price of capacity."""
-        return self._cheapest_first[model]
+def bounds_of(facts: PlanningFacts) -> Bounds:
+    """Return the hard limits of facts as numbers."""
+    budget = facts.limits.budget_usd_per_hour
+    return Bounds(
+        floor=float(facts.limits.quality_floor),
+        utilisation=float(facts.limits.max_utilisation),
+        budget_usd_per_hour=np.inf if budget is None else float(budget),
+    )
 
 
 def placeable(kind: ReplicaKind, facts: PlanningFacts) -> bool:
@@ -128,7 +203,14 @@ def placeable(kind: ReplicaKind, facts: PlanningFacts) -> bool:
 
 def round_shares(shares: Vector) -> Vector:
     """Round shares (K x M) to six digits; each row still sums to 1."""
-    rounded: Vector = np.clip(shares, 0, 1).round(SHARE_DIGITS)
-    for row in rounded:
-        row[np.argmax(row)] += 1 - row.sum()
-    return rounded.round(SHARE_DIGITS)
+    rounded: Vector = np.array(shares, dtype=float)
+    round_rows(rounded)
+    return rounded
+
+
+def _padded(rows: list[list[int]]) -> Integers:
+    """Return the rows as one array, zeros behind the shorter ones."""
+    table = np.zeros((len(rows), max(map(len, rows), default=0)), dtype=np.int64)
+    for i, row in enumerate(rows):
+        table[i, : len(row)] = row
+    return table

@@ -7,6 +7,7 @@ what to measure once plans are measured on replicas (`core.optimize.grey_box`).
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 
@@ -18,7 +19,8 @@ from core.estimate.speed import Vector
 from core.optimize.baselines import baselines
 from core.optimize.decoder import Decoder
 from core.optimize.diagnosis import diagnose
-from core.optimize.local_search import Archive, Effort, local_search
+from core.optimize.front_arrays import FrontArrays
+from core.optimize.local_search import Effort, local_search
 from core.optimize.pareto import distinct, non_dominated, objectives
 from core.optimize.problem import Problem
 from core.optimize.seeds import SeedPlanner, best_quality_shares
@@ -39,21 +41,35 @@ class Search:
 
     def __init__(self, facts: PlanningFacts) -> None:
         self.problem = problem_of(facts)
-        self._planner = SeedPlanner(self.problem)
         self._best_shares = best_quality_shares(self.problem)
+        self._planner = SeedPlanner(self.problem, self._best_shares)
+        self._seeds: list[ServingPlan] = []
         anchor = self._anchor()
         self.decoder = Decoder(self.problem, anchor, self._best_shares)
 
     def _anchor(self) -> ServingPlan:
-        anchor = self._planner.anchor()
-        if anchor is None or not self.problem.score(anchor).feasible:
+        anchor = self._planner.first()
+        if anchor is None:
             raise diagnose(self.problem, self._planner, self._best_shares)
         return anchor
 
+    @cached_property
+    def cost_bound_usd_per_hour(self) -> float | None:
+        """A cost in $/h that provably no plan within the hard limits goes below.
+
+        Takes seconds on large fleets. None when nothing could be proved.
+        """
+        return self._planner.cost_bound_usd_per_hour()
+
     def run(self, seed: int, effort: Effort, on_progress: OnProgress) -> list[Trial]:
         """Return baselines and the plans found, numbered, those on the front marked."""
+        archive = self.archive(seed, effort, on_progress)
+        return self._trials(archive)
+
+    def archive(self, seed: int, effort: Effort, on_progress: OnProgress) -> FrontArrays:
+        """Return the best plans found, from optimal starting plans by local search."""
         best_lower = self.problem.quality(self._best_shares)[1]
-        seeds = self._planner.plans(
+        self._seeds = self._planner.plans(
             best_lower, lambda done: on_progress(0.2 * done, "Computing optimal starting plans")
         )
 
@@ -61,12 +77,12 @@ class Search:
             on_progress(0.2 + 0.8 * done, "Improving plans by local search")
 
         rng = np.random.default_rng([seed, 0])
-        archive = local_search(self.decoder, seeds, rng, effort, searching)
-        return self._trials(seeds, archive)
+        return local_search(self.decoder, self._seeds, rng, effort, searching)
 
-    def _trials(self, seeds: Sequence[ServingPlan], archive: Archive) -> list[Trial]:
-        known = {plan: Origin.LOCAL_SEARCH for plan in _picked(archive)}
-        feasible = [plan for plan in seeds if self.problem.score(plan).feasible]
+    def _trials(self, archive: FrontArrays) -> list[Trial]:
+        picked = archive.picked(archive.spread_out(MOST_ON_FRONT))
+        known = dict.fromkeys(picked, Origin.LOCAL_SEARCH)
+        feasible = [plan for plan in self._seeds if self.problem.score(plan).feasible]
         known.update(dict.fromkeys(feasible[:MOST_OTHERS], Origin.SEED))
         by_cost = sorted(known, key=lambda p: (self.problem.score(p).cost_usd_per_hour, p.plan_id))
         first = baseline_trials(self.problem)
@@ -127,9 +143,3 @@ def best_knowledge(trial: Trial) -> PlanScore:
 def front_values(trials: Sequence[Trial]) -> Vector:
     """Return n x 3 objectives of the trials on the front."""
     return objectives([best_knowledge(trial) for trial in trials if trial.on_front])
-
-
-def _picked(archive: Archive) -> list[ServingPlan]:
-    values = objectives(archive.scores)
-    best = np.flatnonzero(non_dominated(values))
-    return [archive.plans[best[i]] for i in distinct(values[best], MOST_ON_FRONT)]

@@ -1,204 +1,263 @@
-"""A study from facts to a front: search cheaply, measure what is worth it, correct, conclude."""
+"""A study as a conversation: ask which plan to measure, tell what came out, read the front."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-
-import numpy as np
+from math import isfinite
 
 from core.domain.plan import PlanScore, ServingPlan
 from core.domain.planning import PlanningFacts
-from core.domain.study import Origin, Trial
-from core.domain.trace import Trace
-from core.errors import Infeasible
-from core.optimize.grey_box import LatencyCorrection, choose, corrected
+from core.domain.study import KindTelemetry, Measurement, Origin, Trial
+from core.errors import Conflict, EngineFailed, Infeasible, InvalidInput
+from core.estimate.telemetry import Slowdown
+from core.optimize.conclusion import StudyResult, conclude, reference_of, search, silent
 from core.optimize.local_search import Effort
-from core.optimize.moves import Neighbourhood
-from core.optimize.pareto import objectives, reference_point
-from core.optimize.rescoring import rescored
-from core.optimize.search import (
-    OnProgress,
-    Search,
-    baseline_trials,
-    front_values,
-    mark_front,
-    problem_of,
-)
-from core.ports import PlanEvaluator
+from core.optimize.proposals import Advisor, in_order
+from core.optimize.search import OnProgress
 
-POOL_MUTATIONS = 150
 SEARCH_SHARE = 0.25
-Reference = tuple[float, float, float]
+MOST_FAILURES_IN_A_ROW = 3
+
+Evaluate = Callable[[ServingPlan], Measurement | PlanScore]
 
 
 @dataclass(frozen=True)
-class StudyResult:
-    """What a study found.
+class Proposal:
+    """A plan worth measuring.
 
     Attributes:
-        trials: By number; baselines first.
-        reference: Hypervolume reference (cost $/h, latency s, quality shortfall); None without
-            any plan.
-        infeasible: Whether no plan keeps the hard limits; then `trials` has baselines only.
-        message: Why it is infeasible and what to change, or what was found.
+        number: That its trial has, or will have.
+        predicted: What the study expects of it, corrected by all it was told so far.
     """
 
-    trials: tuple[Trial, ...]
-    reference: Reference | None
-    infeasible: bool
-    message: str
+    number: int
+    plan: ServingPlan
+    predicted: PlanScore
+
+
+class Study:
+    """A search for the plans that trade cost, P95 latency and quality best.
+
+    Ask for plans, measure them in any way (on replicas, in a simulator, by a formula of your own)
+    and tell the result. What is proposed depends on the facts, the seed, the effort and the
+    trials only: a study made again from stored `trials` goes on with the same proposals.
+
+    Cost and quality are known functions of a plan; latency is learnt. Units are those of
+    `PlanScore`: seconds, $/h, quality 0..1.
+
+    Args:
+        facts: The problem: traffic, limits, profiles, quality, prices and the fleet.
+        seed: Of all that is random; 0 or above.
+        trials: Of an earlier study of the same facts, to go on with; none to begin.
+        effort: Spent on predicted plans before the first proposal; None for the default.
+    """
+
+    def __init__(
+        self,
+        facts: PlanningFacts,
+        *,
+        seed: int = 0,
+        trials: Sequence[Trial] = (),
+        effort: Effort | None = None,
+    ) -> None:
+        self._facts = facts
+        self._seed = seed
+        self._effort = effort or Effort()
+        self._trials = sorted(trials, key=lambda trial: trial.number)
+        self._pending: list[Proposal] = []
+        self._advisor: Advisor | None = None
 
     @property
-    def front(self) -> tuple[Trial, ...]:
-        """The trials on the Pareto front."""
-        return tuple(trial for trial in self.trials if trial.on_front)
+    def trials(self) -> list[Trial]:
+        """Every plan looked at, by number; those that the search found come first."""
+        return list(self._trials)
 
+    def ask(self, n: int = 1) -> list[Proposal]:
+        """Return the n plans most worth measuring next, to be measured at once or in turn.
 
-def optimise(
-    facts: PlanningFacts,
-    *,
-    live: PlanEvaluator | None = None,
-    live_evaluations: int = 0,
-    seed: int = 0,
-    effort: Effort | None = None,
-    on_progress: OnProgress | None = None,
-) -> StudyResult:
-    """Find the plans that trade cost, P95 latency and quality best.
+        Plans asked for and not yet told count as being measured: they are not proposed again,
+        and what they will likely bring is taken into account.
 
-    Without live evaluations the front is predicted: optimal seeds and local search. With them,
-    grey-box Bayesian optimisation picks plans for `live` to measure.
+        Raises:
+            NotReady: Nothing can be placed at all.
+            Infeasible: No plan keeps the hard limits; says which one binds and what to change.
+        """
+        self._require_searched()
+        for _ in range(n):
+            self._pending.append(self._next())
+        return self._pending[-n:] if n else []
 
-    Args:
-        live: Measures a plan on real replicas; None for estimates only.
-        live_evaluations: Plans to measure, at most.
-        seed: Same facts, same seed and same measurements give the same plans.
-        on_progress: Told the done fraction (0..1) and what is going on; may raise to stop.
+    def tell(self, proposal: Proposal, result: Measurement | PlanScore) -> None:
+        """Record what measuring a proposed plan gave.
 
-    Raises:
-        NotReady: Nothing can be placed at all.
-    """
-    steps = live_evaluations if live else 0
+        Args:
+            result: A score, or a score with what the replicas did by kind: that lets the study
+                correct its estimates much sooner. A plan that could not keep up has a score
+                without latency.
 
-    def tell(fraction: float, message: str) -> None:
-        if on_progress:
-            on_progress(fraction, message)
+        Raises:
+            InvalidInput: A time is not finite and above zero.
+            Conflict: This trial has its result already.
+        """
+        measurement = result if isinstance(result, Measurement) else Measurement(result)
+        _require_times(measurement)
+        self._record(proposal, measurement.score, measurement.telemetry)
 
-    def searching(fraction: float, message: str) -> None:
-        tell(fraction * (SEARCH_SHARE if steps else 1.0), message)
+    def fail(self, proposal: Proposal, reason: str) -> None:
+        """Record that a proposed plan could not be measured: a replica did not start, say.
 
-    found = search(facts, seed, effort or Effort(), searching)
-    if found.infeasible or found.reference is None or live is None:
+        It is not proposed again, and plans that need the same replicas become less likely.
+
+        Raises:
+            Conflict: This trial has its result already.
+        """
+        self._record(proposal, failure=reason or "It failed.")
+
+    def slowdowns(self) -> list[Slowdown]:
+        """Return by what factor replicas take longer than profiled, per kind that was measured.
+
+        Raises:
+            NotReady: Nothing can be placed at all.
+        """
+        return self._advice().slowdowns(self._trials)
+
+    def front(self) -> list[Trial]:
+        """Return the best plans by all that is known so far, cheapest first.
+
+        Raises:
+            NotReady: Nothing can be placed at all.
+            Infeasible: No plan keeps the hard limits.
+        """
+        return sorted(self.result().front, key=lambda trial: trial.predicted.cost_usd_per_hour)
+
+    def result(self) -> StudyResult:
+        """Return every trial with the best prediction there is, those on the front marked.
+
+        Raises:
+            NotReady: Nothing can be placed at all.
+            Infeasible: No plan keeps the hard limits.
+        """
+        self._require_searched()
+        return conclude(self._facts, self._trials, reference_of(self._facts, self._trials))
+
+    def run(
+        self,
+        evaluate: Evaluate,
+        evaluations: int,
+        on_progress: OnProgress | None = None,
+    ) -> StudyResult:
+        """Measure plans one after another until there are this many, and conclude.
+
+        Args:
+            evaluate: Measures a plan. It may raise `EngineFailed`: the trial is recorded as
+                failed and the study goes on, unless three in a row fail.
+            evaluations: Plans to have been tried on replicas at the end, those of an earlier
+                study included; 0 for predictions only.
+            on_progress: Told the done fraction (0..1) and what is going on; may raise to stop.
+
+        Raises:
+            NotReady: Nothing can be placed at all.
+            EngineFailed: Three evaluations in a row failed.
+        """
+        report = on_progress or silent
+        share = SEARCH_SHARE if evaluations else 1.0
+        found = self._search(lambda done, text: report(share * done, text))
+        if found and found.infeasible:
+            return found
+        for number in range(count_evaluated(self._trials), evaluations):
+            text = f"Measuring plan {number + 1} of {evaluations}"
+            report(live_fraction(number, evaluations), text)
+            self.measure(evaluate)
+        return self.result()
+
+    def measure(self, evaluate: Evaluate) -> Trial:
+        """Ask for one plan, measure it, and record what came out, a failure included.
+
+        Raises:
+            EngineFailed: This evaluation failed, and so did the two before it.
+        """
+        (proposal,) = self.ask()
+        try:
+            self.tell(proposal, evaluate(proposal.plan))
+        except EngineFailed as error:
+            self.fail(proposal, str(error))
+            if self.given_up:
+                raise
+        return in_order(self._trials)[-1]
+
+    @property
+    def given_up(self) -> bool:
+        """Whether the three newest evaluations failed: then something else is wrong."""
+        last = in_order(self._trials)[-MOST_FAILURES_IN_A_ROW:]
+        return len(last) == MOST_FAILURES_IN_A_ROW and all(trial.failure for trial in last)
+
+    def _search(self, on_progress: OnProgress) -> StudyResult | None:
+        """Do the predicted part, unless it was done; return what it found."""
+        if self._trials:
+            return None
+        found = search(self._facts, self._seed, self._effort, on_progress)
+        if not found.infeasible:
+            self._trials = list(found.trials)
         return found
-    trials: Sequence[Trial] = found.trials
-    for number in range(steps):
-        tell(live_fraction(number, steps), f"Measuring plan {number + 1} of {steps}")
-        trials = measure_next(facts, trials, found.reference, seed, number, live.evaluate)
-    return conclude(facts, trials, found.reference)
+
+    def _require_searched(self) -> None:
+        found = self._search(silent)
+        if found and found.infeasible:
+            raise Infeasible(found.message)
+
+    def _advice(self) -> Advisor:
+        self._advisor = self._advisor or Advisor(self._facts, self._seed)
+        return self._advisor
+
+    def _next(self) -> Proposal:
+        pending = [proposal.plan for proposal in self._pending]
+        plan, predicted = self._advice().propose(self._trials, pending)
+        known = {t.plan: t.number for t in self._trials if not t.evaluated}
+        numbers = [t.number for t in self._trials] + [p.number for p in self._pending]
+        return Proposal(known.get(plan, max(numbers) + 1), plan, predicted)
+
+    def _record(
+        self,
+        proposal: Proposal,
+        measured: PlanScore | None = None,
+        telemetry: tuple[KindTelemetry, ...] = (),
+        failure: str = "",
+    ) -> None:
+        old = next((t for t in self._trials if t.number == proposal.number), None)
+        if old is not None and (old.evaluated or old.plan != proposal.plan):
+            raise Conflict(f"Trial {proposal.number} of this study has its result already.")
+        trial = old or Trial("", proposal.number, proposal.plan, Origin.BAYES, proposal.predicted)
+        told = replace(
+            trial,
+            predicted=proposal.predicted,
+            measured=measured,
+            telemetry=telemetry,
+            failure=failure,
+            evaluation=count_evaluated(self._trials),
+        )
+        others = [t for t in self._trials if t is not old]
+        self._trials = sorted([*others, told], key=lambda t: t.number)
+        self._pending = [p for p in self._pending if p.number != proposal.number]
 
 
-def live_fraction(number: int, steps: int) -> float:
-    """Done fraction of a study when its live evaluation `number` (from 0) begins."""
-    return SEARCH_SHARE + (1 - SEARCH_SHARE) * number / max(steps, 1)
+def live_fraction(number: int, evaluations: int) -> float:
+    """Done fraction of a study when its evaluation `number` (from 0) begins."""
+    return SEARCH_SHARE + (1 - SEARCH_SHARE) * number / max(evaluations, 1)
 
 
-def search(
-    facts: PlanningFacts, seed: int, effort: Effort, on_progress: OnProgress
-) -> StudyResult:
-    """Do the predicted part of a study.
-
-    Raises:
-        NotReady: Nothing can be placed at all.
-    """
-    try:
-        trials = Search(facts).run(seed, effort, on_progress)
-    except Infeasible as error:
-        baselines = tuple(baseline_trials(problem_of(facts)))
-        return StudyResult(baselines, None, True, str(error))
-    return StudyResult(tuple(trials), _reference(facts, trials), False, _found(trials))
+def count_evaluated(trials: Sequence[Trial]) -> int:
+    """Count the trials that were tried on replicas."""
+    return sum(trial.evaluated for trial in trials)
 
 
-def measure_next(
-    facts: PlanningFacts,
-    trials: Sequence[Trial],
-    reference: Reference,
-    seed: int,
-    number: int,
-    measure: Callable[[ServingPlan], PlanScore],
-) -> list[Trial]:
-    """Choose the plan most worth measuring, measure it, and return the trials with the result.
-
-    The choice depends on the trials, the seed and the number only, so that a study that was
-    interrupted here goes on with the same plan.
-
-    Args:
-        number: Of the live evaluation, from 0.
-    """
-    plan, prediction = propose(facts, trials, reference, seed, number)
-    measured = measure(plan)
-    known = next((t for t in trials if t.plan == plan), None)
-    if known is None:
-        new = Trial("", len(trials), plan, Origin.BAYES, prediction, measured)
-        return [*trials, new]
-    update = replace(known, predicted=prediction, measured=measured)
-    return [update if t is known else t for t in trials]
-
-
-def propose(
-    facts: PlanningFacts, trials: Sequence[Trial], reference: Reference, seed: int, number: int
-) -> tuple[ServingPlan, PlanScore]:
-    """Return the plan most worth measuring next, and what it is predicted to do."""
-    made = Search(facts)
-    rng = np.random.default_rng([seed, 1, number])
-    neighbourhood = Neighbourhood(made.decoder, rng)
-    measured = {t.plan for t in trials if t.measured}
-    front = [t.plan for t in trials if t.on_front]
-    pool = {t.plan: None for t in trials if t.predicted.feasible}
-    for _ in range(POOL_MUTATIONS):
-        found = neighbourhood.of(front[rng.integers(len(front))])
-        if found:
-            pool[found[0]] = None
-    unknown = [plan for plan in pool if plan not in measured]
-    # A tiny problem may have been measured completely: then the best known plan is checked again.
-    return choose(made.problem, trials, unknown or front, reference)
-
-
-def conclude(
-    facts: PlanningFacts,
-    trials: Sequence[Trial],
-    reference: Reference,
-    trace: Trace | None = None,
-) -> StudyResult:
-    """Give every plan worth showing the best prediction there is, and mark the final front.
-
-    Where plans were measured, what was not measured is corrected by what was; where none was,
-    the front is simulated.
-
-    Args:
-        trace: The workload's requests; None draws them from its description.
-    """
-    if not any(t.measured for t in trials):
-        shown = rescored(facts, trials, trace)
-        return StudyResult(tuple(shown), reference, False, _found(shown))
-    problem = problem_of(facts)
-    open_ones = [t for t in trials if t.measured is None and t.predicted.p95_e2e_s is not None]
-    scores = [problem.score(t.plan) for t in open_ones]
-    learnt = LatencyCorrection(problem, trials).of([t.plan for t in open_ones], scores)
-    better = {
-        trial.number: corrected(problem, trial.plan, float(ratio), float(deviation))
-        for trial, ratio, deviation in zip(open_ones, learnt.mean, learnt.deviation, strict=True)
-    }
-    final = mark_front([replace(t, predicted=better.get(t.number, t.predicted)) for t in trials])
-    return StudyResult(tuple(final), reference, False, _found(final))
-
-
-def _reference(facts: PlanningFacts, trials: Sequence[Trial]) -> Reference:
-    limits = facts.limits
-    return reference_point(front_values(trials), limits.quality_floor, limits.budget_usd_per_hour)
-
-
-def _found(trials: Sequence[Trial]) -> str:
-    front = [trial for trial in trials if trial.on_front]
-    measured = sum(trial.measured is not None for trial in trials)
-    costs = -objectives([trial.predicted for trial in front])[:, 0]
-    known = f", {measured} measured on replicas" if measured else ""
-    span = f"${costs.min():.4g}" + (f" to ${costs.max():.4g}" if costs.max() > costs.min() else "")
-    return f"{len(front)} plans on the front{known}, at {span} per hour."
+def _require_times(measurement: Measurement) -> None:
+    score = measurement.score
+    times = [("p50_e2e_s", score.p50_e2e_s), ("p95_e2e_s", score.p95_e2e_s)]
+    for kind in measurement.telemetry:
+        of_kind = (kind.tpot_mean_s, kind.ttft_mean_s, kind.e2e_mean_s)
+        times += [(f"A mean time of {kind.kind.label}", time_s) for time_s in of_kind]
+    for name, time_s in times:
+        if time_s is not None and not (time_s > 0 and isfinite(time_s)):
+            raise InvalidInput(
+                f"{name} must be finite and above 0, not {time_s}.",
+                "Tell a plan that could not keep up with None for its latencies.",
+            )

@@ -9,17 +9,19 @@ from itertools import count
 import numpy as np
 
 from core.domain.deployment import Replica
-from core.domain.plan import PlanScore, ServingPlan
+from core.domain.plan import PlanScore, ReplicaKind, ServingPlan
 from core.domain.planning import PlanningFacts
 from core.domain.profile import Provenance
 from core.domain.quality import Query, QuerySet
+from core.domain.study import KindTelemetry, Measurement
 from core.errors import EngineFailed
 from core.estimate import AnalyticEvaluator
+from core.estimate.telemetry import slowdowns, slowed_evaluator
 from core.ports import JobContext
 from core.profiling.client import Answer, ask, open_session
 from core.profiling.load import open_loop, poisson_arrivals_s
-from core.profiling.statistics import first_error, spread
-from core.routing.classifier import Classifier
+from core.profiling.statistics import first_error, quantile_bounds, spread
+from core.routing.classifier import QueryClassifier
 from core.routing.policy import Router, in_turn, pick_replica
 
 SECONDS = 15.0
@@ -27,10 +29,11 @@ FEWEST_REQUESTS = 60
 WARM_UP_REQUESTS = 10
 MOST_ERRORS = 0.02
 Score = Callable[[str, str], float]
+Served = tuple[ReplicaKind, Answer]
 
 
 class LiveEvaluator:
-    """`PlanEvaluator` on real replicas: arrivals at the workload's rates, routed as in production.
+    """`PlanMeter` on real replicas: arrivals at the workload's rates, routed as in production.
 
     Args:
         context: Gives replicas; those two plans share keep running.
@@ -50,7 +53,7 @@ class LiveEvaluator:
         facts: PlanningFacts,
         query_set: QuerySet,
         score: Score,
-        classifier: Classifier | None,
+        classifier: QueryClassifier | None,
         seconds: float = SECONDS,
         seed: int = 0,
     ) -> None:
@@ -62,8 +65,8 @@ class LiveEvaluator:
         self._seconds = seconds
         self._seed = seed
 
-    def evaluate(self, plan: ServingPlan) -> PlanScore:
-        """Measure one plan.
+    def evaluate(self, plan: ServingPlan) -> Measurement:
+        """Measure one plan: its score, and what its replicas did by kind.
 
         Raises:
             EngineFailed: A replica did not start, or every request failed.
@@ -77,8 +80,18 @@ class LiveEvaluator:
         replicas = self._context.replicas({p.kind: p.count for p in plan.placement})
         queries = self._queries()
         arrivals_s = poisson_arrivals_s(self._facts.workload.rate_rps, len(queries), self._seed)
-        answers = asyncio.run(self._drive(plan, replicas, queries, arrivals_s))
-        return self._score_of(plan, queries[WARM_UP_REQUESTS:], answers[WARM_UP_REQUESTS:])
+        served = asyncio.run(self._drive(plan, replicas, queries, arrivals_s))
+        counted = served[WARM_UP_REQUESTS:]
+        told = telemetry(counted)
+        answers = [answer for _, answer in counted]
+        known = self._known(plan, told)
+        return Measurement(self._score_of(known, plan, queries[WARM_UP_REQUESTS:], answers), told)
+
+    def _known(self, plan: ServingPlan, told: Sequence[KindTelemetry]) -> PlanScore:
+        """Cost and quality bound are known functions; load is that of replicas as fast as seen."""
+        evaluator = AnalyticEvaluator(self._facts)
+        seen = {slow.kind: slow.log_factor for slow in slowdowns(evaluator, plan, told)}
+        return slowed_evaluator(evaluator, seen).evaluate(plan)
 
     def _queries(self) -> list[Query]:
         rng = np.random.default_rng(self._seed)
@@ -96,9 +109,10 @@ class LiveEvaluator:
         replicas: list[Replica],
         queries: Sequence[Query],
         arrivals_s: Sequence[float],
-    ) -> list[Answer]:
+    ) -> list[Served]:
         router = Router(plan, self._classifier, self._facts.models_by_quality)
         outstanding: Counter[str] = Counter()
+        kinds: dict[int, ReplicaKind] = {}
         turns = count()
         fraction = self._progress_so_far()
 
@@ -108,10 +122,12 @@ class LiveEvaluator:
 
         async with open_session() as session:
 
-            async def ask_one(query: Query) -> Answer:
+            async def ask_one(numbered: tuple[int, Query]) -> Answer:
+                number, query = numbered
                 model = router.choose(query.text).model
                 able = [r for r in replicas if r.kind.model == model]
                 replica = pick_replica(in_turn(able, next(turns)), outstanding)
+                kinds[number] = replica.kind
                 outstanding[replica.replica_id] += 1
                 try:
                     return await ask(
@@ -120,7 +136,8 @@ class LiveEvaluator:
                 finally:
                     outstanding[replica.replica_id] -= 1
 
-            return await open_loop(ask_one, queries, arrivals_s, report)
+            answers = await open_loop(ask_one, list(enumerate(queries)), arrivals_s, report)
+            return [(kinds[number], answer) for number, answer in enumerate(answers)]
 
     def _progress_so_far(self) -> float:
         """What the job last reported: measuring tells what happens, not how much is done."""
@@ -130,16 +147,19 @@ class LiveEvaluator:
         return (stored or context.job).progress
 
     def _score_of(
-        self, plan: ServingPlan, queries: Sequence[Query], answers: Sequence[Answer]
+        self,
+        known: PlanScore,
+        plan: ServingPlan,
+        queries: Sequence[Query],
+        answers: Sequence[Answer],
     ) -> PlanScore:
-        """Cost and quality bound are known functions; latency and mean quality are measured."""
+        """Latency and mean quality are measured."""
         good = [a for a in answers if not a.error and a.ttft_ms is not None]
         if not good:
             raise EngineFailed(
                 f"Every request of plan {plan.plan_id} failed: {first_error(answers)}",
                 "Look at the replicas' logs on the Deploy page.",
             )
-        known = AnalyticEvaluator(self._facts).evaluate(plan)
         e2e_ms, ttft_ms = [a.e2e_ms for a in good], [a.ttft_ms for a in good if a.ttft_ms]
         scores = [
             self._score(answer.text, query.reference)
@@ -147,12 +167,15 @@ class LiveEvaluator:
             if not answer.error
         ]
         latency = spread(e2e_ms)
+        low_ms, high_ms = quantile_bounds(e2e_ms, 0.95)
         return dataclasses.replace(
             known,
             provenance=Provenance.MEASURED,
             p50_e2e_s=latency.p50 / 1000,
             p95_e2e_s=latency.p95 / 1000,
             p95_ttft_s=spread(ttft_ms).p95 / 1000,
+            p95_e2e_low_s=None if low_ms is None else low_ms / 1000,
+            p95_e2e_high_s=None if high_ms is None else high_ms / 1000,
             quality_mean=sum(scores) / len(scores),
             sla_attainment=self._attainment(e2e_ms, len(answers)),
             violations=known.violations + _unserved(len(answers) - len(good), len(answers)),
@@ -161,6 +184,22 @@ class LiveEvaluator:
     def _attainment(self, e2e_ms: Sequence[float], asked: int) -> float | None:
         sla_s = self._facts.limits.sla_p95_e2e_s
         return None if sla_s is None else sum(ms <= sla_s * 1000 for ms in e2e_ms) / asked
+
+
+def telemetry(served: Sequence[Served]) -> tuple[KindTelemetry, ...]:
+    """Return mean times by kind, over whole answers of at least two tokens.
+
+    Args:
+        served: Which kind gave which answer.
+    """
+    times: dict[ReplicaKind, list[tuple[float, float, float]]] = {}
+    for kind, answer in served:
+        if not answer.error and answer.ttft_ms and answer.tpot_ms:
+            times.setdefault(kind, []).append((answer.tpot_ms, answer.ttft_ms, answer.e2e_ms))
+    return tuple(
+        KindTelemetry(kind, len(of_kind), *(float(ms) / 1000 for ms in np.mean(of_kind, axis=0)))
+        for kind, of_kind in sorted(times.items())
+    )
 
 
 def _unserved(failed: int, asked: int) -> tuple[str, ...]:

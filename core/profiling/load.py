@@ -69,46 +69,6 @@ Watch = Callable[[float, Sequence[Sent]], bool]
 the load, raising cancels it."""
 
 
-async def closed_loop(
-    ask_item: AskItem[Item],
-    items: Sequence[Item],
-    concurrency: int,
-    warm_up_s: float,
-    seconds: float,
-    on_progress: Callable[[float, int], None],
-    pause_s: float = 0.0,
-) -> Window:
-    """Keep `concurrency` requests in flight; count what ends in the window after the warm-up.
-
-    Args:
-        items: Asked in turn, again from the start when used up.
-        on_progress: Called about twice a second with the done fraction and the count so far.
-        pause_s: Wait between an answer and the next request in its place.
-    """
-    counted: list[Answer] = []
-    began_s = time.perf_counter()
-    window_s = (began_s + warm_up_s, began_s + warm_up_s + seconds)
-    position = 0
-
-    async def worker() -> None:
-        nonlocal position
-        while time.perf_counter() < window_s[1]:
-            item = items[position % len(items)]
-            position += 1
-            answer = await ask_item(item)
-            if window_s[0] <= time.perf_counter() < window_s[1]:
-                counted.append(answer)
-            # A server that refuses at once must not be hammered.
-            await asyncio.sleep(max(pause_s, 0.05) if answer.error else pause_s)
-
-    def report() -> None:
-        elapsed_s = time.perf_counter() - began_s
-        on_progress(min(1.0, elapsed_s / (warm_up_s + seconds)), len(counted))
-
-    await _with_reports([worker() for _ in range(concurrency)], report)
-    return Window(tuple(counted), seconds)
-
-
 async def closed_until(
     ask_item: AskItem[Item],
     items: Sequence[Item],

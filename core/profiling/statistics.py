@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.special import bdtr
 
 from core.domain.profile import LoadLevel, Spread
 from core.profiling.client import Answer
@@ -19,6 +20,27 @@ def spread(values: Sequence[float]) -> Spread:
     sample = np.asarray(values, dtype=float)
     p50, p95, p99 = np.percentile(sample, [50, 95, 99])
     return Spread(float(sample.mean()), float(p50), float(p95), float(p99))
+
+
+def quantile_bounds(
+    values: Sequence[float], share: float, confidence: float = 0.9
+) -> tuple[float | None, float | None]:
+    """Return an interval on a quantile of what a sample was drawn from, free of its distribution.
+
+    Order statistics: the number of n independent values below the quantile is binomial (David &
+    Nagaraja, Order Statistics, section 7.1). Answers that were in flight together are not quite
+    independent, so it is somewhat narrow. A bound is None where the sample is too small for one:
+    above the 95th percentile, with fewer than 59 values.
+
+    Args:
+        share: Which quantile, 0..1.
+        confidence: Of both bounds together; each alone misses in half of the rest.
+    """
+    ranked, n, tail = sorted(values), len(values), (1 - confidence) / 2
+    below = bdtr(np.arange(n), n, share)  # chance that at most so many values are below
+    under, above = np.flatnonzero(below <= tail), np.flatnonzero(below >= 1 - tail)
+    low = float(ranked[under[-1]]) if len(under) else None
+    return low, float(ranked[above[0]]) if len(above) else None
 
 
 def relative_half_width(values: Sequence[float]) -> float | None:

@@ -1,20 +1,20 @@
-"""The query classifier: multinomial logistic regression over `features`, stored as safetensors.
+"""The classifier of given classes: multinomial logistic regression over `features`.
 
-scikit-learn trains it; using it needs numpy only.
+scikit-learn trains it; using it needs numpy only. `core.routing.band_classifier` is the other one:
+its classes are bands of predictions.
 """
 
-import json
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 
 from core.errors import InvalidInput, NotReady
-from core.routing.features import FEATURE_VERSION, SIZE, features
+from core.routing.features import SIZE, sighting
+from core.routing.novelty import Novelty, novelty_of
+from core.routing.stored import Content, packed
 
 HELD_OUT_SHARE = 0.25
 REGULARISATION = 1.0
@@ -22,17 +22,59 @@ FEWEST_PER_CLASS = 4
 """Distinct texts a class needs to be learned: three to learn from, one to test with."""
 
 
+KIND = "named"
+
+
+class Classified(NamedTuple):
+    """What a classifier says of a query.
+
+    Attributes:
+        query_class: Its class.
+        confidence: Probability of that class.
+        is_new: Whether the query is unlike everything that was learned from, so that its class
+            says little.
+    """
+
+    query_class: str
+    confidence: float
+    is_new: bool
+
+
+class QueryClassifier(Protocol):
+    """Assigns a query class to a text."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Every class it may assign."""
+
+    def classify(self, text: str, earlier: Sequence[str] = ()) -> Classified:
+        """Return the class of a query.
+
+        Args:
+            text: What is asked.
+            earlier: Messages of the conversation before it.
+        """
+
+    def to_bytes(self) -> bytes:
+        """Return it in the safetensors format."""
+
+
 class Classifier:
-    """Assigns a query class to a text.
+    """Assigns one of given classes.
 
     Args:
         classes: Names, in the order of the rows of `weights`.
         weights: classes x `SIZE`.
         bias: One per class.
+        novelty: Tells what is unlike training; None calls nothing new.
     """
 
     def __init__(
-        self, classes: Sequence[str], weights: NDArray[np.float32], bias: NDArray[np.float32]
+        self,
+        classes: Sequence[str],
+        weights: NDArray[np.float32],
+        bias: NDArray[np.float32],
+        novelty: Novelty | None = None,
     ) -> None:
         if weights.shape != (len(classes), SIZE) or bias.shape != (len(classes),):
             raise InvalidInput(
@@ -46,37 +88,36 @@ class Classifier:
         # safetensors writes a buffer as it lies: a transposed view would come back scrambled.
         self._weights = np.ascontiguousarray(weights)
         self._bias = bias
+        self._novelty = novelty
 
-    def classify(self, text: str) -> tuple[str, float]:
+    def classify(self, text: str, earlier: Sequence[str] = ()) -> Classified:
         """Return the most probable class and its probability."""
-        scores = self._weights @ features(text) + self._bias
+        seen = sighting(text, earlier)
+        scores = self._weights @ seen.vector + self._bias
         odds = np.exp(scores - scores.max())
         best = int(odds.argmax())
-        return self.classes[best], float(odds[best] / odds.sum())
+        is_new = self._novelty is not None and self._novelty.is_new(seen)
+        return Classified(self.classes[best], float(odds[best] / odds.sum()), is_new)
 
     def to_bytes(self) -> bytes:
         """Return it in the safetensors format."""
-        metadata = {"classes": json.dumps(self.classes), "features": str(FEATURE_VERSION)}
-        content: bytes = save({"weights": self._weights, "bias": self._bias}, metadata=metadata)
-        return content
+        parts: dict[str, NDArray[Any]] = {"weights": self._weights, "bias": self._bias}
+        if self._novelty is not None:
+            parts |= self._novelty.tensors()
+        return packed(KIND, {"classes": self.classes}, parts)
 
     @staticmethod
-    def from_bytes(content: bytes) -> "Classifier":
-        """Read what `to_bytes` wrote.
+    def from_content(content: Content) -> "Classifier":
+        """Put together what `to_bytes` took apart.
 
         Raises:
-            InvalidInput: It is something else, or of another version.
+            KeyError, ValueError, TypeError: It is damaged.
+            InvalidInput: Its parts do not fit each other.
         """
-        try:
-            tensors = load(content)
-            metadata = _metadata(content)
-            classes = [str(name) for name in json.loads(metadata["classes"])]
-            weights, bias = (tensors[key].astype(np.float32) for key in ("weights", "bias"))
-            if metadata["features"] != str(FEATURE_VERSION):
-                raise InvalidInput("The classifier uses other features.", "Train it again.")
-            return Classifier(classes, weights, bias)
-        except (SafetensorError, ValueError, KeyError, TypeError) as error:
-            raise InvalidInput("The stored classifier is damaged.", "Train it again.") from error
+        parts = content.parts
+        classes = [str(name) for name in content.facts["classes"]]
+        weights, bias = (parts[name].astype(np.float32) for name in ("weights", "bias"))
+        return Classifier(classes, weights, bias, Novelty.from_tensors(parts))
 
 
 def train(
@@ -97,7 +138,8 @@ def train(
     from sklearn.model_selection import train_test_split
 
     labelled, left_out = _enough(dict(zip(texts, classes, strict=True)))
-    x = np.stack([features(text) for text in labelled])
+    seen = [sighting(text) for text in labelled]
+    x = np.stack([its.vector for its in seen])
     y = np.asarray(list(labelled.values()))
     x_train, x_test, y_train, y_test = train_test_split(
         x, y, test_size=HELD_OUT_SHARE, random_state=seed, stratify=y
@@ -117,7 +159,7 @@ def train(
         ],
     }
     weights, bias = _rows(model)
-    return Classifier(names, weights, bias), facts
+    return Classifier(names, weights, bias, novelty_of(seen, seed)), facts
 
 
 def _enough(labelled: dict[str, str]) -> tuple[dict[str, str], list[str]]:
@@ -147,10 +189,3 @@ def _rows(model: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         weights = np.concatenate([np.zeros_like(weights), weights])
         bias = np.concatenate([np.zeros_like(bias), bias])
     return weights, bias
-
-
-def _metadata(content: bytes) -> dict[str, str]:
-    """Read the header's metadata; safetensors offers that for files only, the format is plain."""
-    length = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + length])
-    return dict(header["__metadata__"])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from core.domain.deployment import Replica
 from core.domain.plan import ServingPlan
 from core.errors import NotReady
-from core.routing.classifier import Classifier
+from core.routing.classifier import Classified, QueryClassifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +18,14 @@ class Decision:
         query_class: Class of the query.
         model: Model to ask.
         confidence: The classifier's probability of that class; 0 without a classifier.
+        is_new: Whether the query is unlike everything the classifier learned from, and was
+            routed the safest way for that reason.
     """
 
     query_class: str
     model: str
     confidence: float
+    is_new: bool = False
 
 
 class Router:
@@ -37,15 +40,20 @@ class Router:
         plan: Its routing table.
         classifier: Assigns classes; None sends everything the safest way.
         quality_order: Models from best to worst; alphabetical when unknown. Queries of a class the
-            plan does not know take the route of the class that leans most on the best model.
+            plan does not know, and those unlike everything the classifier learned from, take the
+            route of the class that leans most on the best model.
+
+    Attributes:
+        new_queries: How many queries were unlike what the classifier learned from.
     """
 
     def __init__(
         self,
         plan: ServingPlan,
-        classifier: Classifier | None,
+        classifier: QueryClassifier | None,
         quality_order: Sequence[str] = (),
     ) -> None:
+        self.new_queries = 0
         self._classifier = classifier
         self._shares = {
             name: plan.shares(name) for name in sorted({r.query_class for r in plan.routing})
@@ -53,17 +61,24 @@ class Router:
         self._order = tuple(quality_order)
         self._credit: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
 
-    def choose(self, text: str, available_models: Collection[str] | None = None) -> Decision:
+    def choose(
+        self,
+        text: str,
+        available_models: Collection[str] | None = None,
+        earlier: Sequence[str] = (),
+    ) -> Decision:
         """Decide for one query.
 
         Args:
+            text: What is asked.
             available_models: Models with a ready replica; shares of others go to those. None
                 means all.
+            earlier: Messages of the conversation before it.
 
         Raises:
             NotReady: No model of the class's route is available.
         """
-        query_class, confidence = self._classify(text)
+        query_class, confidence, is_new = self._classify(text, earlier)
         shares = self._shares[query_class]
         usable = {
             m: s for m, s in shares.items() if available_models is None or m in available_models
@@ -74,15 +89,18 @@ class Router:
                 f"(its models: {', '.join(sorted(shares)) or 'none'}).",
                 "Replicas may be starting: try again in a few seconds.",
             )
-        return Decision(query_class, self._next_in_turn(query_class, usable), confidence)
+        return Decision(query_class, self._next_in_turn(query_class, usable), confidence, is_new)
 
-    def _classify(self, text: str) -> tuple[str, float]:
+    def _classify(self, text: str, earlier: Sequence[str]) -> Classified:
         if not self._shares:
             raise NotReady("The active plan routes nothing.", "Deploy a plan with a routing.")
         if self._classifier is None:
-            return self._safest(), 0.0
-        query_class, confidence = self._classifier.classify(text)
-        return (query_class if query_class in self._shares else self._safest()), confidence
+            return Classified(self._safest(), 0.0, is_new=False)
+        found = self._classifier.classify(text, earlier)
+        self.new_queries += found.is_new
+        if found.is_new or found.query_class not in self._shares:
+            return found._replace(query_class=self._safest())
+        return found
 
     def _safest(self) -> str:
         """The class whose route leans most on the best model."""

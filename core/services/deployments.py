@@ -5,8 +5,9 @@ from datetime import datetime
 
 from core.domain.deployment import Deployment, DeploymentState, Replica
 from core.domain.ids import new_id
+from core.domain.offer import broken_limits, doubts
 from core.domain.plan import PlanScore, ServingPlan
-from core.domain.study import Origin, Trial
+from core.domain.study import Limits, Origin, Trial
 from core.errors import Conflict, NotFound
 from core.ports import UnitOfWork, UnitOfWorkFactory
 from core.services.catalog import require_model_that_fits
@@ -14,27 +15,57 @@ from core.services.catalog import require_model_that_fits
 WANTED = (DeploymentState.ROLLING, DeploymentState.ACTIVE)
 
 
-def deploy(uow: UnitOfWorkFactory, study_id: str, trial_number: int, now: datetime) -> Deployment:
+def deploy(
+    uow: UnitOfWorkFactory,
+    study_id: str,
+    trial_number: int,
+    now: datetime,
+    *,
+    override: str = "",
+) -> Deployment:
     """Make a plan of a study the desired one. A second click on the running plan does nothing.
+
+    Args:
+        override: Why a plan is deployed that is not sure to keep the wanted latency; stored with
+            the deployment, beside what speaks against it. Hard limits cannot be overridden.
 
     Raises:
         NotFound: No such trial, model or device.
-        Conflict: The plan breaks a hard limit.
+        Conflict: The plan breaks a hard limit, or is not offered and no reason is given.
     """
     with uow() as work:
-        trials = work.studies.trials(study_id)
+        study, trials = work.studies.get(study_id), work.studies.trials(study_id)
     trial = next((t for t in trials if t.number == trial_number), None)
-    if trial is None:
+    if trial is None or study is None:
         raise NotFound("There is no such plan in this study.", "Pick one on the Optimise page.")
-    if not trial.score.feasible:
-        raise Conflict(
-            "This plan cannot be deployed: " + "; ".join(trial.score.violations),
-            "Pick a plan on the Pareto front, or relax the limit.",
-        )
+    against = _require_deployable(trial, study.limits, override)
     baseline = next((t for t in trials if t.origin is Origin.BASELINE_LARGE), None)
     return deploy_plan(
-        uow, trial.plan, now, study_id=study_id, predicted=trial.predicted, baseline=baseline
+        uow,
+        trial.plan,
+        now,
+        study_id=study_id,
+        predicted=trial.predicted,
+        baseline=baseline,
+        override=f"{override.strip()} ({' '.join(against)})" if against else "",
     )
+
+
+def _require_deployable(trial: Trial, limits: Limits, override: str) -> tuple[str, ...]:
+    """Return what is overridden; nothing for a plan that is offered."""
+    broken = broken_limits(trial.score, limits)
+    if broken:
+        raise Conflict(
+            "This plan cannot be deployed: " + " ".join(broken),
+            "Pick a plan on the Pareto front, or relax the limit.",
+        )
+    against = doubts(trial.score, limits)
+    if against and not override.strip():
+        raise Conflict(
+            "This plan is not offered for deployment: " + " ".join(against),
+            "Pick a plan that is offered, or give a reason to deploy this one all the same.",
+        )
+    return against
 
 
 def deploy_plan(
@@ -45,6 +76,7 @@ def deploy_plan(
     study_id: str | None = None,
     predicted: PlanScore | None = None,
     baseline: Trial | None = None,
+    override: str = "",
 ) -> Deployment:
     """Make any plan the desired one; returns the current deployment if it is that plan already.
 
@@ -61,6 +93,7 @@ def deploy_plan(
         predicted=predicted,
         baseline_usd_per_hour=baseline.predicted.cost_usd_per_hour if baseline else None,
         baseline_note=_placement_in_words(baseline.plan) if baseline else "",
+        override=override,
     )
     with uow() as work:
         current = work.deployments.current()

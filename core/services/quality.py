@@ -85,9 +85,17 @@ def request_quality(
     return job
 
 
-def request_classifier(uow: UnitOfWorkFactory, now: datetime, group_id: str | None = None) -> Job:
-    """Enqueue training of the query classifier from all outcomes."""
-    return enqueue(uow, JobKind.CLASSIFIER, "Train the query classifier", {}, now, group_id)
+def request_classifier(
+    uow: UnitOfWorkFactory, now: datetime, group_id: str | None = None, *, bands: bool = False
+) -> Job:
+    """Enqueue training of the query classifier from all outcomes.
+
+    Args:
+        bands: Make classes of what is predicted of each query, instead of those that the query
+            sets give.
+    """
+    title, params = "Train the query classifier", {"bands": bands}
+    return enqueue(uow, JobKind.CLASSIFIER, title, params, now, group_id)
 
 
 def estimates(uow: UnitOfWorkFactory) -> list[QualityEstimate]:

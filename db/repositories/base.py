@@ -43,11 +43,29 @@ class Table(Generic[Record, Row]):
             values = [self._mapper.to_columns(record) for record in records]
             self._session.execute(self._insert(), values)
 
-    def insert_new(self, records: Sequence[Record]) -> None:
-        """Append records whose key is not there yet."""
-        if records:
-            values = [self._mapper.to_columns(record) for record in records]
-            self._session.execute(self._insert().on_conflict_do_nothing(), values)
+    def insert_new(self, records: Sequence[Record], key: Any) -> set[Any]:
+        """Append records whose key is not there yet; returns the keys of those.
+
+        Args:
+            key: Column of the primary key.
+        """
+        if not records:
+            return set()
+        values = [self._mapper.to_columns(record) for record in records]
+        statement = self._insert().on_conflict_do_nothing().returning(key)
+        return set(self._session.scalars(statement, values))
+
+    def add_up(self, records: Sequence[Record], sums: Sequence[str]) -> None:
+        """Insert, or add the columns in `sums` to those of the row that has the key already."""
+        if not records:
+            return
+        keys = [column.name for column in self.row.__table__.primary_key]
+        statement = self._insert()
+        more = {name: getattr(self.row, name) + statement.excluded[name] for name in sums}
+        values = [self._mapper.to_columns(record) for record in records]
+        self._session.execute(
+            statement.on_conflict_do_update(index_elements=keys, set_=more), values
+        )
 
     def upsert(self, records: Sequence[Record], keep: Sequence[str] = ()) -> None:
         """Insert or replace by primary key; columns in `keep` stay as they were."""
@@ -72,7 +90,9 @@ class Table(Generic[Record, Row]):
 
     def _insert(self) -> Any:
         sqlite = self._session.get_bind().dialect.name == "sqlite"
-        return (sqlite_insert if sqlite else postgresql_insert)(self.row)
+        table = self.row.metadata.tables[self.row.__tablename__]
+        # The table, not the class: that spares the ORM's bookkeeping per row.
+        return (sqlite_insert if sqlite else postgresql_insert)(table)
 
 
 def changed(session: Session, statement: Executable) -> bool:

@@ -1,24 +1,20 @@
-"""Replicas, jobs, request records."""
+"""Replicas, jobs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
 
 from core.domain.deployment import LIVE_STATES, Replica, ReplicaState
 from core.domain.job import ACTIVE_JOB_STATES, Job, JobState
-from core.domain.traffic import RequestRecord
-from core.ports import RequestTotals
 from db.mapping import Mapper
-from db.models import JobRow, ReplicaRow, RequestRow
+from db.models import JobRow, ReplicaRow
 from db.repositories.base import Table, values_of
 
 REPLICAS = Mapper(Replica, ReplicaRow, "kind", "device_ids")
 JOBS = Mapper(Job, JobRow, "params", "result")
-REQUESTS = Mapper(RequestRecord, RequestRow)
 UNFINISHED = values_of([ReplicaState.PENDING, *LIVE_STATES])
 ACTIVE = values_of(ACTIVE_JOB_STATES)
 
@@ -129,61 +125,3 @@ class SqlJobs:
         """Ask an active job to stop."""
         where = [JobRow.job_id == job_id, JobRow.state.in_(ACTIVE)]
         return self._table.change(where, {"cancel_requested": True})
-
-
-@dataclass(frozen=True, slots=True)
-class DayTotals:
-    """`RequestTotals` as the database adds them up."""
-
-    day: str
-    model: str
-    requests: int
-    input_tokens: int
-    output_tokens: int
-
-
-class SqlRequests:
-    """`RequestRepository` in SQL."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._table = Table(session, REQUESTS)
-
-    def add(self, records: Sequence[RequestRecord]) -> None:
-        """Append a batch; what is there already stays."""
-        self._table.insert_new(records)
-
-    def between(self, start: datetime, end: datetime, limit: int = 100_000) -> list[RequestRecord]:
-        """Return records with start <= at < end, oldest first."""
-        within = self._table.query().where(RequestRow.at >= start, RequestRow.at < end)
-        return self._table.many(within.order_by(RequestRow.at, RequestRow.request_id).limit(limit))
-
-    def latest(self, limit: int = 50) -> list[RequestRecord]:
-        """Return the newest records, newest first."""
-        order = (RequestRow.at.desc(), RequestRow.request_id)
-        return self._table.many(self._table.query().order_by(*order).limit(limit))
-
-    def totals_by_day(self) -> list[RequestTotals]:
-        """Return sums per UTC day and model over answered requests."""
-        day = self._utc_day()
-        totals = (
-            select(
-                day,
-                RequestRow.model,
-                func.count(),
-                func.sum(RequestRow.input_tokens),
-                func.sum(RequestRow.output_tokens),
-            )
-            .where(RequestRow.status == 200, RequestRow.model != "")
-            .group_by(day, RequestRow.model)
-            .order_by(day, RequestRow.model)
-        )
-        return [
-            DayTotals(day, model, requests, input_tokens or 0, output_tokens or 0)
-            for day, model, requests, input_tokens, output_tokens in self._session.execute(totals)
-        ]
-
-    def _utc_day(self) -> ColumnElement[str]:
-        if self._session.get_bind().dialect.name == "sqlite":
-            return func.strftime("%Y-%m-%d", RequestRow.at)
-        return func.to_char(func.timezone("UTC", RequestRow.at), "YYYY-MM-DD")

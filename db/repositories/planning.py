@@ -11,8 +11,8 @@ from db.mapping import Mapper
 from db.models import DeploymentRow, StudyRow, TrialRow
 from db.repositories.base import Table, values_of
 
-STUDIES = Mapper(Study, StudyRow, "limits", "reference")
-TRIALS = Mapper(Trial, TrialRow, "plan", "predicted", "measured")
+STUDIES = Mapper(Study, StudyRow, "limits", "reference", "infeasibility", "comparisons")
+TRIALS = Mapper(Trial, TrialRow, "plan", "predicted", "measured", "telemetry")
 DEPLOYMENTS = Mapper(Deployment, DeploymentRow, "plan", "predicted")
 WANTED = values_of([DeploymentState.ROLLING, DeploymentState.ACTIVE])
 ENDED = (DeploymentState.SUPERSEDED, DeploymentState.FAILED, DeploymentState.STOPPED)

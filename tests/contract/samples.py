@@ -21,7 +21,8 @@ from core.domain.profile import (
     StepTime,
 )
 from core.domain.quality import Outcome, QualityEstimate, Query, QuerySet
-from core.domain.study import Limits, Origin, Study, StudyState, Trial
+from core.domain.study import KindTelemetry, Limits, Origin, Study, StudyState, Trial
+from core.domain.tenant import ApiKey, Tenant, digest_of
 from core.domain.trace import Trace
 from core.domain.traffic import RequestRecord
 from core.domain.workload import ClassTraffic, Workload
@@ -101,6 +102,12 @@ def trial(number: int = 0, study_id: str = "s1", **changes: Any) -> Trial:
     return replace(Trial(study_id, number, PLAN, Origin.SEED, SCORE), **changes)
 
 
+def measured_trial(number: int = 0, study_id: str = "s1") -> Trial:
+    """A trial that was measured, with telemetry."""
+    told = (KindTelemetry(PLAN.placement[0].kind, 120, 0.011, 0.05, 0.42),)
+    return trial(number, study_id, measured=SCORE, telemetry=told, evaluation=4)
+
+
 def deployment(deployment_id: str = "d1", minutes: float = 0, **changes: Any) -> Deployment:
     rolling = DeploymentState.ROLLING
     made = Deployment(deployment_id, PLAN, "s1", rolling, later(minutes), SCORE, 0.24, "2 x large")
@@ -123,4 +130,20 @@ def request(request_id: str = "q1", minutes: float = 0, **changes: Any) -> Reque
     made = RequestRecord(
         request_id, later(minutes), "auto", "easy", "small", "r1", "plan", 200, 12.5, 240.0, 18, 24
     )
+    return replace(made, **changes)
+
+
+def owned_request(request_id: str = "q1", minutes: float = 0, **changes: Any) -> RequestRecord:
+    """A request that came with a tenant's key and cost something."""
+    owned = {"tenant_id": "t1", "key_id": "k1", "cost_usd": 0.0125, **changes}
+    return request(request_id, minutes, **owned)
+
+
+def tenant(tenant_id: str = "t1", **changes: Any) -> Tenant:
+    made = Tenant(tenant_id, f"Team {tenant_id}", NOW, 600, 90_000, 12.5, 0.8)
+    return replace(made, **changes)
+
+
+def api_key(key_id: str = "k1", minutes: float = 0, **changes: Any) -> ApiKey:
+    made = ApiKey(key_id, "t1", "ci", digest_of(key_id), "aB3_", later(minutes))
     return replace(made, **changes)

@@ -48,6 +48,20 @@ def test_trials_come_by_number_and_may_be_measured_later(any_uow: UnitOfWorkFact
         assert work.studies.trials("s9") == []
 
 
+def test_telemetry_and_failures_of_trials_are_kept(any_uow: UnitOfWorkFactory) -> None:
+    failed = samples.trial(1, failure="It did not start.", evaluation=5)
+    with any_uow() as work:
+        work.studies.save(samples.study())
+        work.studies.save_trials([samples.trial(0), samples.trial(1)])
+        work.studies.save_trials([samples.measured_trial(0), failed])
+        work.commit()
+    with any_uow() as work:
+        assert work.studies.trials("s1") == [samples.measured_trial(0), failed]
+    assert samples.measured_trial().evaluated
+    assert failed.evaluated
+    assert not samples.trial().evaluated
+
+
 def test_saving_a_study_again_keeps_its_trials(any_uow: UnitOfWorkFactory) -> None:
     with any_uow() as work:
         work.studies.save(samples.study())

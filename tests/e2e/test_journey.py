@@ -82,7 +82,13 @@ def pick_a_plan(page: Page, product: Product) -> None:
 def deploy_it(page: Page) -> None:
     open_page(page, "Deploy")
     page.locator(".st-key-deploy_open button").click()
-    page.locator(".st-key-deploy_confirm button").click()
+    confirm = page.locator(".st-key-deploy_confirm button")
+    expect(confirm).to_be_visible(timeout=SHORT_MS)
+    why = page.locator(".st-key-deploy_override input")
+    if why.count():  # the first point of the front need not be sure to keep the wanted latency
+        why.fill("A test of the journey")
+        why.press("Tab")
+    confirm.click()
     state = page.locator(".st-key-deployment_state")
     expect(state).to_contain_text("active", timeout=STARTING_MS)
 

@@ -2,8 +2,11 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import aiohttp
 import numpy as np
@@ -22,6 +25,8 @@ from core.domain.traffic import RequestRecord
 from core.ports import UnitOfWorkFactory
 from core.routing.classifier import Classifier
 from core.routing.features import SIZE
+from core.services import tenants
+from core.services.tenants import IssuedKey
 from core.serving.gateway.app import KEEPER, RECORDS, make_app, make_runner
 from core.settings import Settings
 
@@ -69,6 +74,12 @@ def seed_plan(
     return replicas
 
 
+def seed_key(uow: UnitOfWorkFactory, name: str = "Team", **limits: Any) -> IssuedKey:
+    """Make a tenant with limits, and a key of it."""
+    tenant = tenants.create_tenant(uow, name, tenants.Limits(**limits), utc_now())
+    return tenants.issue_key(uow, tenant.tenant_id, "test", utc_now())
+
+
 def ready(model: str, port: int, now: datetime) -> Replica:
     return Replica(
         replica_id=new_id(),
@@ -81,6 +92,10 @@ def ready(model: str, port: int, now: datetime) -> Replica:
         started_at=now,
         ready_at=now,
     )
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 class RunningGateway:
@@ -98,11 +113,15 @@ class RunningGateway:
         assert await self.app[KEEPER].refresh()
 
     def ask(
-        self, text: str = EASY_TEXT, model: str = "auto", **fields: object
+        self, text: str = EASY_TEXT, model: str = "auto", key: str = "", **fields: object
     ) -> "aiohttp.client._RequestContextManager":
         messages = [{"role": "user", "content": text}]
         body = {"model": model, "messages": messages, **fields}
-        return self.client.post(f"{self.url}/v1/chat/completions", json=body)
+        url = f"{self.url}/v1/chat/completions"
+        return self.client.post(url, json=body, headers=bearer(key))
+
+    def get(self, path: str, key: str = "") -> "aiohttp.client._RequestContextManager":
+        return self.client.get(f"{self.url}{path}", headers=bearer(key))
 
     async def records(self) -> list[RequestRecord]:
         """Every record so far, oldest first, through the database."""
@@ -112,10 +131,16 @@ class RunningGateway:
 
 
 @contextlib.asynccontextmanager
-async def running_gateway(
-    uow: UnitOfWorkFactory, *, log_prompts: bool = False
-) -> AsyncIterator[RunningGateway]:
-    settings = Settings(home=Path(), database_url="", log_prompts=log_prompts)
+async def running_gateway(uow: UnitOfWorkFactory, **changes: Any) -> AsyncIterator[RunningGateway]:
+    """Run a gateway with settings of one's own; its home is thrown away."""
+    with TemporaryDirectory() as home:
+        settings = replace(Settings(home=Path(home), database_url=""), **changes)
+        async with _served(uow, settings) as gateway:
+            yield gateway
+
+
+@contextlib.asynccontextmanager
+async def _served(uow: UnitOfWorkFactory, settings: Settings) -> AsyncIterator[RunningGateway]:
     app = make_app(uow, settings)
     runner = make_runner(app)
     await runner.setup()

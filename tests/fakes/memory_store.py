@@ -1,7 +1,7 @@
 """Tables in memory with transactions: what the in-memory unit of work is made of."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -83,11 +83,13 @@ class Table:
         rows[key] = checked(record)
         return place
 
-    def add_new(self, records: Iterable[Any]) -> None:
-        """Append records whose key is not there yet."""
-        for record in records:
-            if self._key and self._key(record) not in self._transaction.rows(self._name):
-                self.add(record)
+    def add_new(self, record: Any) -> bool:
+        """Append a record unless its key is there; whether it was new."""
+        rows = self._transaction.writable(self._name)  # first, or somebody could be faster
+        new = self._key is not None and self._key(record) not in rows
+        if new:
+            self.add(record)
+        return new
 
     def save(self, record: Any, keep: Sequence[str] = ()) -> None:
         """Insert or replace; fields in `keep` stay as they were in a known record."""

@@ -1,8 +1,8 @@
 """`UnitOfWork` in memory, for tests that need no database; passes the contract suite."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,6 +14,7 @@ from core.domain.observation import Observations
 from core.domain.profile import Profile, most_trusted
 from core.domain.quality import Outcome, QualityEstimate, QuerySet
 from core.domain.study import Study, Trial
+from core.domain.tenant import ApiKey, Tenant, Usage, utc_day
 from core.domain.trace import Trace
 from core.domain.traffic import RequestRecord
 from core.domain.workload import Workload
@@ -349,9 +350,12 @@ class DayTotals:
 class MemoryRequests:
     def __init__(self, transaction: Transaction) -> None:
         self._table = Table(transaction, "requests", lambda r: r.request_id)
+        self._usage = MemoryUsage(transaction)
 
     def add(self, records: Sequence[RequestRecord]) -> None:
-        self._table.add_new(records)
+        for record in records:
+            if self._table.add_new(record):
+                self._usage.count(record)
 
     def between(self, start: datetime, end: datetime, limit: int = 100_000) -> list[RequestRecord]:
         within = [record for record in self._table.all() if start <= record.at < end]
@@ -361,17 +365,90 @@ class MemoryRequests:
         return newest_first(self._table.all(), "at", "request_id")[:limit]
 
     def totals_by_day(self) -> list[RequestTotals]:
-        groups: dict[tuple[str, str], list[RequestRecord]] = {}
-        for record in self._table.all():
-            if record.status == 200 and record.model:
-                day = record.at.astimezone(UTC).date().isoformat()
-                groups.setdefault((day, record.model), []).append(record)
+        groups: dict[tuple[str, str], list[Usage]] = {}
+        for used in self._usage.since(""):
+            if used.requests:
+                groups.setdefault((used.day, used.model), []).append(used)
         return [self._totals(*key, groups[key]) for key in sorted(groups)]
 
-    def _totals(self, day: str, model: str, records: list[RequestRecord]) -> DayTotals:
-        tokens_in = sum(record.input_tokens or 0 for record in records)
-        tokens_out = sum(record.output_tokens or 0 for record in records)
-        return DayTotals(day, model, len(records), tokens_in, tokens_out)
+    def prune(self, before: datetime, limit: int) -> int:
+        old = [record for record in self._table.all() if record.at < before]
+        goes = {record.request_id for record in sorted(old, key=lambda r: r.at)[:limit]}
+        self._table.remove(lambda record: record.request_id in goes)
+        return len(goes)
+
+    def _totals(self, day: str, model: str, used: list[Usage]) -> DayTotals:
+        tokens_in = sum(one.input_tokens for one in used)
+        tokens_out = sum(one.output_tokens for one in used)
+        return DayTotals(day, model, sum(one.requests for one in used), tokens_in, tokens_out)
+
+
+class MemoryUsage:
+    def __init__(self, transaction: Transaction) -> None:
+        key = lambda u: (u.day, u.tenant_id, u.key_id, u.model)  # noqa: E731
+        self._table = Table(transaction, "usage", key)
+
+    def count(self, record: RequestRecord) -> None:
+        if not record.model:
+            return
+        key = (utc_day(record.at), record.tenant_id, record.key_id, record.model)
+        before: Usage = self._table.get(key) or Usage(*key, 0, 0, 0, 0.0)
+        after = replace(before, cost_usd=before.cost_usd + (record.cost_usd or 0.0))
+        if record.status == 200:
+            after = replace(
+                after,
+                requests=after.requests + 1,
+                input_tokens=after.input_tokens + (record.input_tokens or 0),
+                output_tokens=after.output_tokens + (record.output_tokens or 0),
+            )
+        self._table.save(after)
+
+    def since(self, day: str, key_id: str | None = None) -> list[Usage]:
+        found = [u for u in self._table.all() if u.day >= day and key_id in {None, u.key_id}]
+        return sorted(found, key=lambda u: (u.day, u.tenant_id, u.key_id, u.model))
+
+    def cost_by_tenant(self, since_day: str) -> dict[str, float]:
+        costs: dict[str, float] = {}
+        for used in self.since(since_day):
+            if used.tenant_id:
+                costs[used.tenant_id] = costs.get(used.tenant_id, 0.0) + used.cost_usd
+        return costs
+
+
+class MemoryTenants:
+    def __init__(self, transaction: Transaction) -> None:
+        self._table = Table(transaction, "tenants", lambda t: t.tenant_id)
+
+    def save(self, tenant: Tenant) -> None:
+        if any(t.name == tenant.name and t.tenant_id != tenant.tenant_id for t in self.all()):
+            raise Conflict(f"There is a tenant {tenant.name!r} already.")
+        self._table.save(tenant)
+
+    def get(self, tenant_id: str) -> Tenant | None:
+        found: Tenant | None = self._table.get(tenant_id)
+        return found
+
+    def all(self) -> list[Tenant]:
+        return sorted(self._table.all(), key=lambda t: t.name)
+
+
+class MemoryKeys:
+    def __init__(self, transaction: Transaction) -> None:
+        self._table = Table(transaction, "api_keys", lambda k: k.key_id)
+        self._tenants = Table(transaction, "tenants", lambda t: t.tenant_id)
+
+    def add(self, key: ApiKey) -> None:
+        if self._tenants.get(key.tenant_id) is None:
+            raise Conflict(f"There is no tenant {key.tenant_id!r}.")
+        if any(k.digest == key.digest for k in self.all()):
+            raise Conflict("There is such a key already.")
+        self._table.add(key)
+
+    def all(self) -> list[ApiKey]:
+        return sorted(self._table.all(), key=lambda k: (k.created_at, k.key_id))
+
+    def revoke(self, key_id: str, at: datetime) -> bool:
+        return self._table.change(key_id, lambda k: k.revoked_at is None, {"revoked_at": at})
 
 
 class MemoryUnitOfWork:
@@ -395,6 +472,9 @@ class MemoryUnitOfWork:
         self.replicas = MemoryReplicas(transaction)
         self.jobs = MemoryJobs(transaction)
         self.requests = MemoryRequests(transaction)
+        self.tenants = MemoryTenants(transaction)
+        self.api_keys = MemoryKeys(transaction)
+        self.usage = MemoryUsage(transaction)
         return self
 
     def __exit__(

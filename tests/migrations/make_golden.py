@@ -41,11 +41,13 @@ def fill(url: str) -> None:
         work.outcomes.save_estimate(samples.estimate())
         work.classifiers.add(b"\x00\x01", {"accuracy": 0.97}, samples.NOW)
         work.studies.save(samples.study())
-        work.studies.save_trials([samples.trial()])
+        work.studies.save_trials([samples.measured_trial()])
         work.deployments.add(samples.deployment())
         work.replicas.add(samples.replica())
         work.jobs.add(samples.job())
-        work.requests.add([samples.request()])
+        work.requests.add([samples.owned_request()])
+        work.tenants.save(samples.tenant())
+        work.api_keys.add(samples.api_key())
         work.commit()
 
 

@@ -13,6 +13,8 @@ from alembic.util import CommandError
 from sqlalchemy import inspect, text
 
 from core.domain.profile import Profile
+from core.domain.study import Trial
+from core.domain.traffic import RequestRecord
 from core.domain.workload import ClassTraffic, Workload
 from core.errors import EnvironmentFailed
 from core.settings import REPOSITORY
@@ -149,6 +151,16 @@ def workload_as_of(revision: str) -> Workload:
     return Workload(*facts)
 
 
+def trial_as_of(revision: str) -> Trial:
+    """Revision 0003 brought telemetry."""
+    return samples.measured_trial() if revision > "0002" else samples.trial()
+
+
+def request_as_of(revision: str) -> RequestRecord:
+    """Revision 0004 brought tenants and costs."""
+    return samples.owned_request() if revision > "0003" else samples.request()
+
+
 @pytest.mark.parametrize("golden", GOLDEN, ids=lambda path: path.stem)
 def test_what_operators_have_survives_the_upgrade(golden: Path, tmp_path: Path) -> None:
     url = f"sqlite:///{shutil.copy(golden, tmp_path / 'boute.db')}"
@@ -169,9 +181,13 @@ def test_what_operators_have_survives_the_upgrade(golden: Path, tmp_path: Path) 
         assert work.outcomes.estimates() == [samples.estimate()]
         assert work.classifiers.latest() == (1, b"\x00\x01", {"accuracy": 0.97})
         assert work.studies.all() == [samples.study()]
-        assert work.studies.trials("s1") == [samples.trial()]
+        assert work.studies.trials("s1") == [trial_as_of(golden.stem)]
         assert work.deployments.current() == samples.deployment()
         assert work.replicas.unfinished() == [samples.replica()]
         assert work.jobs.active() == [samples.job()]
-        assert work.requests.latest() == [samples.request()]
+        assert work.requests.latest() == [request_as_of(golden.stem)]
+        assert [t.requests for t in work.requests.totals_by_day()] == [1]
+        assert [(u.requests, u.output_tokens) for u in work.usage.since("2026-03-01")] == [(1, 24)]
+        assert work.tenants.all() == ([samples.tenant()] if golden.stem > "0003" else [])
+        assert work.api_keys.all() == ([samples.api_key()] if golden.stem > "0003" else [])
     disconnect(url)

@@ -4,12 +4,16 @@ import itertools
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from core.domain.comparison import Aim, Approach, Comparison, Contender
 from core.domain.ids import new_id
+from core.domain.offer import objections
 from core.domain.plan import PlanScore, ReplicaKind, ServingPlan, make_plan
 from core.domain.profile import Provenance
 from core.domain.study import Limits, Origin, Study, StudyState, Trial
 from core.domain.workload import Workload
 from core.estimate import AnalyticEvaluator
+from core.estimate.uncertainty import with_interval
+from core.optimize.folding import folded
 from core.ports import UnitOfWorkFactory
 from core.services.planning import load_facts
 
@@ -38,13 +42,18 @@ def seed_study(
     )
     facts = load_facts(uow, workload.workload_id, LIMITS, now)
     evaluator = AnalyticEvaluator(facts)
-    scored = [(origin, plan, evaluator.evaluate(plan)) for origin, plan in _plans()]
+    scored = [
+        (origin, plan, with_interval(facts, plan, evaluator.evaluate(plan)))
+        for origin, plan in _plans()
+    ]
     front = _front([score for _, _, score in scored])
     trials = [
         Trial(study.study_id, number, plan, origin, score, None, number in front)
         for number, (origin, plan, score) in enumerate(scored)
     ]
-    live = next(t for t in trials if t.on_front)
+    trials = folded(facts, trials, {})
+    study = replace(study, comparisons=_comparisons(trials))
+    live = next(t for t in trials if t.on_front and t.alike is None)
     trials[live.number] = replace(live, measured=_measured(live.predicted))
     with uow() as work:
         work.studies.save(study)
@@ -88,11 +97,47 @@ def _front(scores: list[PlanScore]) -> set[int]:
     return {i for i, s in feasible.items() if not any(beats(o, s) for o in feasible.values())}
 
 
+def _comparisons(trials: list[Trial]) -> tuple[Comparison, ...]:
+    """Both modes among the seeded plans; one baseline meets the limits, one does not, one has no
+    plan, and one does as well."""
+    offered = [t for t in trials if t.on_front and not objections(t.score, LIMITS)]
+    cheapest = min(offered, key=lambda t: t.score.cost_usd_per_hour)
+    fastest = min(offered, key=lambda t: t.score.p95_e2e_s or 1e9)
+    large, small = trials[0], trials[1]
+    return tuple(
+        Comparison(
+            aim,
+            LIMITS.quality_floor,
+            LIMITS.sla_p95_e2e_s if aim is Aim.SAVINGS else None,
+            None,
+            True,
+            (
+                _contender(Approach.JOINT, best),
+                _contender(Approach.ONE_MODEL_ONE_SKU, large),
+                replace(
+                    _contender(Approach.ROUTING_ONLY, small),
+                    meets=False,
+                    note="; ".join(objections(small.score, LIMITS)),
+                ),
+                Contender(Approach.PLACEMENT_ONLY, None, None, None, False, "No plan."),
+                _contender(Approach.ROUTING_THEN_PLACEMENT, best),
+            ),
+        )
+        for aim, best in ((Aim.SAVINGS, cheapest), (Aim.LATENCY, fastest))
+    )
+
+
+def _contender(approach: Approach, trial: Trial) -> Contender:
+    return Contender(approach, trial.plan, trial.score, 9.0, meets=True)
+
+
 def _measured(predicted: PlanScore) -> PlanScore:
     return replace(
         predicted,
         provenance=Provenance.MEASURED,
         p50_e2e_s=(predicted.p50_e2e_s or 1.0) * 1.08,
         p95_e2e_s=(predicted.p95_e2e_s or 1.0) * 1.15,
+        p95_e2e_low_s=(predicted.p95_e2e_s or 1.0) * 1.02,
+        p95_e2e_high_s=(predicted.p95_e2e_s or 1.0) * 1.35,
         quality_mean=predicted.quality_mean - 0.004,
     )

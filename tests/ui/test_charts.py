@@ -1,16 +1,18 @@
 """Figures are values: what they hold is what the reader sees."""
 
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from core.domain.comparison import Aim, Approach, Comparison, Contender
 from core.domain.ids import utc_now
 from core.domain.plan import PlanScore, ReplicaKind, make_plan
 from core.domain.profile import Provenance
 from core.domain.quality import QualityEstimate
-from core.domain.study import Origin, Trial
-from ui import charts, charts_plan, tables
+from core.domain.study import Limits, Origin, Trial
+from ui import charts, charts_plan, charts_studies, tables, tables_studies
 
 SMALL, LARGE = ReplicaKind("small", "L4"), ReplicaKind("large", "L4")
 
@@ -60,6 +62,29 @@ def test_a_plan_that_cannot_keep_up_has_no_point() -> None:
     drawn = traces(charts_plan.pareto(tables.trials_frame(TRIALS)))
     others = drawn["Other plans"].customdata
     assert [row[0] for row in others] == [4]
+
+
+def test_plans_of_the_front_that_are_not_offered_look_different_but_can_be_clicked() -> None:
+    limits = Limits(sla_p95_e2e_s=1.8)
+    sure = trial(2, replace(score(0.2, 1.5, 0.90), p95_e2e_low_s=1.4, p95_e2e_high_s=1.7))
+    known = [TRIALS[1], replace(sure, on_front=True)]
+    drawn = traces(charts_plan.pareto(tables.trials_frame(known, limits=limits)))
+    assert [row[0] for row in drawn[charts_plan.FRONT_NOT_OFFERED].customdata] == [1]
+    assert [row[0] for row in drawn[charts_plan.FRONT].customdata] == [2]
+
+
+def test_bars_of_a_comparison_leave_out_who_has_no_plan_and_name_who_misses() -> None:
+    plan = make_plan({SMALL: 1}, {"easy": {"small": 1.0}})
+    ours = Contender(Approach.JOINT, plan, score(0.1, 2.0, 0.85), 3.0, meets=True)
+    late = Contender(Approach.ROUTING_ONLY, plan, score(0.2, 5.0, 0.85), 3.0, False, "late")
+    none = Contender(Approach.PLACEMENT_ONLY, None, None, None, False, "no plan")
+    comparison = Comparison(Aim.SAVINGS, 0.8, 3.0, None, True, (ours, late, none))
+    frame = tables_studies.comparison_frame(comparison)
+    (bars,) = charts_studies.comparison_bars(frame, comparison.aim).data
+    assert list(bars.x) == [0.1, 0.2]
+    assert list(bars.text) == ["$0.1", "$0.2, misses a limit"]
+    assert list(bars.marker.pattern.shape) == ["", "/"]
+    assert list(frame["gain"]) == ["", "no plan meets the limits", "no plan meets the limits"]
 
 
 def test_running_and_chosen_plans_are_marked_and_still_clickable() -> None:

@@ -1,5 +1,6 @@
 """Planning problems of any size, made from a simple roofline of a replica."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -146,3 +147,58 @@ def random_problem(
         devices_per_node={f"gpu{g}": (node_size,) * nodes for g in range(skus)},
         max_num_seqs={f"m{m}": 16 for m in range(models)},
     )
+
+
+def random_fleet(rng: np.random.Generator) -> PlanningFacts:
+    """A random fleet of anything: models, SKUs, TP, PP, node sizes, lengths that differ by class.
+
+    Kinds rank classes differently: TP shortens decoding more than prompts. Now and then a kind
+    is missing, does not fit on any node or has no price.
+    """
+    models, skus = [f"m{m}" for m in range(rng.integers(1, 4))], int(rng.integers(1, 4))
+    names = [f"c{k}" for k in range(rng.integers(1, 4))]
+    sizes = [(1,), (1, 2), (1, 2, 4), (2, 3), (1, 3), (2,)][rng.integers(6)]
+    profiles = {}
+    for m, model in enumerate(models):
+        for g in range(skus):
+            for tp in sizes:
+                for pp in (1, 2):
+                    if rng.random() < (0.85 if pp == 1 else 0.3):
+                        kind = ReplicaKind(model, f"gpu{g}", tp, pp)
+                        profiles[kind] = _profile_of(rng, kind, m, g)
+    quality = {
+        (model, name): estimate(model, name, float(rng.uniform(0.2, 0.6) + 0.35 * m / len(models)))
+        for m, model in enumerate(models)
+        for name in names
+    }
+    rate = float(np.exp(rng.uniform(np.log(0.1), np.log(4.0)))) * 16 / 0.35
+    classes = tuple(
+        ClassTraffic(name, rate * share, rng.uniform(5, 200), rng.uniform(5, 120))
+        for name, share in zip(names, rng.dirichlet(np.ones(len(names))), strict=True)
+    )
+    prices = {f"gpu{g}": float(1.7**g * rng.uniform(0.7, 1.4)) for g in range(skus)}
+    if rng.random() < 0.1:
+        prices.pop("gpu0")
+    budget = float(rng.uniform(2, 30)) if rng.random() < 0.4 else None
+    nodes = {
+        f"gpu{g}": tuple(map(int, rng.integers(1, 7, rng.integers(1, 4)))) for g in range(skus)
+    }
+    return PlanningFacts(
+        workload=Workload("w", "traffic", classes, Provenance.IMPORTED, NOW),
+        limits=Limits(float(rng.choice([0.0, rng.uniform(0.1, 0.7)])), budget),
+        profiles=profiles,
+        quality=quality,
+        price_usd_per_hour=prices,
+        devices_per_node=nodes,
+        max_num_seqs=dict.fromkeys(models, 16),
+    )
+
+
+def _profile_of(rng: np.random.Generator, kind: ReplicaKind, m: int, g: int) -> Profile:
+    step_ms = 5.0 * 2.2**m / (1.6**g * kind.tp ** rng.uniform(0.5, 0.95)) * rng.uniform(0.7, 1.4)
+    prompts = rng.uniform(0.3, 4.0)
+    grown = profile(kind, step_ms, rng.uniform(0.01, 0.15))
+    levels = tuple(
+        level(x.concurrency, prompts * x.ttft_ms.mean, x.tpot_ms.mean) for x in grown.levels
+    )
+    return replace(grown, levels=levels)

@@ -73,6 +73,60 @@ def test_no_plan_is_a_status_and_a_reason(scenario: Path, capsys: Out) -> None:
     assert found["state"] == "infeasible"
     assert "quality floor" in found["message"]
     assert found["front"] == []
+    why = found["infeasibility"]
+    assert why["binding"] == ["quality floor"]
+    floor = next(r for r in why["relaxations"] if r["limit"] == "quality floor")
+    assert floor["now"] == 0.99
+    again = answer(["plan", str(scenario), "--floor", str(floor["needed"])], capsys)
+    assert again["front"]
+    assert why["nearest"]["violation"] == pytest.approx(1 - floor["needed"] / 0.99, abs=0.01)
+    assert main(["plan", str(scenario), "--floor", "0.99"]) == 2
+    printed = capsys.readouterr().out
+    assert "quality floor" in printed
+    assert "does not help" in printed
+
+
+def test_plans_that_are_not_sure_to_be_fast_enough_are_marked(scenario: Path, capsys: Out) -> None:
+    found = answer(["plan", str(scenario), "--sla", "0.001"], capsys)
+    assert not any(entry["offered"] for entry in found["front"])
+    assert all("above the wanted" in entry["objections"][0] for entry in found["front"])
+    assert found["infeasibility"]["latency_counts"]
+    assert "wanted P95 latency" in found["infeasibility"]["binding"]
+    offered = answer(["plan", str(scenario), "--sla", "60"], capsys)
+    assert any(entry["offered"] for entry in offered["front"])
+    assert offered["infeasibility"] is None
+
+
+@pytest.mark.parametrize(
+    ("mode", "limits"),
+    [
+        ("savings", ["--sla", "20"]),
+        ("performance", ["--budget", "2"]),
+        ("throughput", ["--budget", "2"]),
+    ],
+)
+def test_a_mode_is_one_plan_beside_the_baselines(
+    mode: str, limits: list[str], scenario: Path, capsys: Out
+) -> None:
+    found = answer(["plan", str(scenario), "--mode", mode, *limits], capsys)
+    ours, *others = found["contenders"]
+    assert ours["approach"] == "routing and placement together"
+    assert ours["meets"]
+    assert ours["gain"] is None
+    assert len(others) == 4
+    assert all(other["gain"] >= -1e-9 for other in others if other["gain"] is not None)
+    assert main(["plan", str(scenario), "--mode", mode, *limits]) == 0
+    assert "one model on one device type" in capsys.readouterr().out
+
+
+def test_a_mode_without_a_plan_says_what_would_have_to_change(scenario: Path, capsys: Out) -> None:
+    found = answer(["plan", str(scenario), "--mode", "savings", "--sla", "0.01"], capsys, 2)
+    assert not found["contenders"][0]["meets"]
+    assert found["infeasibility"]["latency_counts"]
+    found = answer(["plan", str(scenario), "--mode", "performance", "--budget", "0.1"], capsys, 2)
+    assert found["contenders"][0]["plan"] is None
+    assert not found["infeasibility"]["latency_counts"]
+    assert found["infeasibility"]["binding"] == ["budget"]
 
 
 def test_a_plan_of_the_front_is_simulated_by_its_id(scenario: Path, capsys: Out) -> None:

@@ -13,8 +13,10 @@ from core.domain.study import Limits, Origin, Study, StudyState
 from core.errors import Cancelled, EngineFailed
 from core.estimate import AnalyticEvaluator
 from core.optimize.job import OptimiseJob
+from core.optimize.proposals import in_order
 from core.ports import UnitOfWorkFactory
 from core.services import studies
+from core.services.planning import facts_of
 from tests.unit.planning_problems import NOW
 from tests.unit.planning_world import fill
 
@@ -53,6 +55,31 @@ class SlowReplicas:
         return replace(score, provenance=Provenance.MEASURED, p95_e2e_s=p95_s)
 
 
+class Dying:
+    """A controller that is killed while it measures."""
+
+    def __init__(self) -> None:
+        self.asked: list[ServingPlan] = []
+
+    def evaluate(self, plan: ServingPlan) -> PlanScore:
+        self.asked.append(plan)
+        raise KeyboardInterrupt
+
+
+class Flaky:
+    """Fails to measure some of the plans, by number."""
+
+    def __init__(self, facts, failing: set[int]) -> None:
+        self._meter = SlowReplicas(facts)
+        self._failing = failing
+
+    def evaluate(self, plan: ServingPlan) -> PlanScore:
+        score = self._meter.evaluate(plan)
+        if len(self._meter.asked) in self._failing:
+            raise EngineFailed("large on cpu-core did not start.", "Look at its log.")
+        return score
+
+
 def start(uow: UnitOfWorkFactory, limits: Limits, live: int = 0) -> tuple[Study, Context]:
     fill(uow)
     study = studies.create_study(uow, "s", "w", limits, NOW, live_evaluations=live)
@@ -64,7 +91,7 @@ def start(uow: UnitOfWorkFactory, limits: Limits, live: int = 0) -> tuple[Study,
 def test_estimates_only(sqlite_uow: UnitOfWorkFactory) -> None:
     study, context = start(sqlite_uow, Limits(quality_floor=0.85))
     body = OptimiseJob(lambda *_: pytest.fail("nothing is measured"))
-    assert body.steps(context.job) == ["search", "finish"]
+    assert body.steps(context.job) == ["search", "finish", "compare"]
     body.run("search", context)
     assert studies.study(sqlite_uow, study.study_id).state is StudyState.RUNNING
     result = body.run("finish", context)
@@ -90,7 +117,8 @@ def test_live_steps_resume_with_the_same_plans(sqlite_uow: UnitOfWorkFactory) ->
         return meters[-1]
 
     body = OptimiseJob(factory)
-    assert body.steps(context.job) == ["search", "live:0", "live:1", "live:2", "live:3", "finish"]
+    live_steps = ["live:0", "live:1", "live:2", "live:3"]
+    assert body.steps(context.job) == ["search", *live_steps, "finish", "compare"]
     for step in ("search", "live:0", "live:1"):
         body.run(step, context)
     # A controller that dies after the result was stored runs the step again: nothing happens.
@@ -98,12 +126,12 @@ def test_live_steps_resume_with_the_same_plans(sqlite_uow: UnitOfWorkFactory) ->
     body.run("live:1", context)
     assert studies.trials(sqlite_uow, study.study_id) == stored
     # One that dies before that measures the same plan again.
+    dying = Dying()
+    with pytest.raises(KeyboardInterrupt):
+        OptimiseJob(lambda *_: dying).run("live:2", context)
+    assert studies.trials(sqlite_uow, study.study_id) == stored
     body.run("live:2", context)
-    with sqlite_uow() as work:
-        work.studies.save_trials(stored)
-        work.commit()
-    body.run("live:2", context)
-    assert meters[-1].asked == meters[-2].asked
+    assert meters[-1].asked == dying.asked
     for step in ("live:3", "finish"):
         body.run(step, context)
     trials = studies.trials(sqlite_uow, study.study_id)
@@ -140,6 +168,48 @@ def _broken() -> SlowReplicas:
     raise EngineFailed("It died.", "Look.")
 
 
+def test_a_study_goes_on_after_a_plan_that_failed(sqlite_uow: UnitOfWorkFactory) -> None:
+    study, context = start(sqlite_uow, Limits(quality_floor=0.6), live=3)
+    meters: list[Flaky] = []
+
+    def factory(_: object, facts: object) -> Flaky:
+        meters[:] = meters or [Flaky(facts, {2})]
+        return meters[0]
+
+    body = OptimiseJob(factory)
+    for step in body.steps(context.job):
+        body.run(step, context)
+    trials = studies.trials(sqlite_uow, study.study_id)
+    assert sum(t.measured is not None for t in trials) == 2
+    (failed,) = [t for t in trials if t.failure]
+    assert failed.failure == "large on cpu-core did not start. Look at its log."
+    assert failed.evaluation == 1
+    assert not failed.on_front
+    told = [message for _, message in context.told]
+    assert any("Could not measure plan 2 of 3: large on cpu-core did not start" in m for m in told)
+    assert any("Measured plan 1 of 3. Times against profiles: " in m for m in told)
+
+
+def test_three_failures_in_a_row_end_a_study_that_can_be_retried(
+    sqlite_uow: UnitOfWorkFactory,
+) -> None:
+    study, context = start(sqlite_uow, Limits(quality_floor=0.6), live=4)
+    with sqlite_uow() as work:
+        facts = facts_of(work, study.workload_id, study.limits, NOW)
+    meter = Flaky(facts, {1, 2, 3})
+    body = OptimiseJob(lambda *_: meter)
+    for step in ("search", "live:0", "live:1"):
+        body.run(step, context)
+    with pytest.raises(EngineFailed, match="did not start"):
+        body.run("live:2", context)
+    assert studies.study(sqlite_uow, study.study_id).state is StudyState.FAILED
+    for step in body.steps(context.job):
+        body.run(step, context)
+    assert studies.study(sqlite_uow, study.study_id).state is StudyState.DONE
+    trials = studies.trials(sqlite_uow, study.study_id)
+    assert [bool(t.failure) for t in in_order(trials)] == [True, True, True, False]
+
+
 def test_an_infeasible_study_skips_its_measurements(sqlite_uow: UnitOfWorkFactory) -> None:
     study, context = start(sqlite_uow, Limits(quality_floor=0.999), live=2)
     body = OptimiseJob(lambda *_: pytest.fail("nothing is measured"))
@@ -147,7 +217,8 @@ def test_an_infeasible_study_skips_its_measurements(sqlite_uow: UnitOfWorkFactor
         result = body.run(step, context)
     ended = studies.study(sqlite_uow, study.study_id)
     assert ended.state is StudyState.INFEASIBLE
-    assert result == {"state": "infeasible", "message": ended.message}
+    assert result["state"] == "infeasible"
+    assert result["message"] == ended.message
     assert "short" in ended.message
     origins = [t.origin for t in studies.trials(sqlite_uow, study.study_id)]
     assert origins == [Origin.BASELINE_LARGE, Origin.BASELINE_SMALL]

@@ -94,7 +94,8 @@ def routed(stubs: list[OpenAIStub]) -> Counter[tuple[str, str]]:
 def test_a_plan_is_measured_as_it_would_serve(
     context: RunningReplicas, facts: PlanningFacts, stubs: list[OpenAIStub]
 ) -> None:
-    score = evaluator(context, facts).evaluate(SPLIT)
+    measured = evaluator(context, facts).evaluate(SPLIT)
+    score = measured.score
     known = AnalyticEvaluator(facts).evaluate(SPLIT)
     assert score.provenance is Provenance.MEASURED
     assert score.cost_usd_per_hour == known.cost_usd_per_hour
@@ -113,6 +114,11 @@ def test_a_plan_is_measured_as_it_would_serve(
         ("large", "*"),
     }
     assert abs(sent["small", "+"] - sent["large", "+"]) <= 1
+    assert [kind.kind for kind in measured.telemetry] == [LARGE, SMALL]
+    assert sum(kind.requests for kind in measured.telemetry) == 100
+    for kind in measured.telemetry:
+        assert 0.0005 < kind.tpot_mean_s < kind.ttft_mean_s < kind.e2e_mean_s
+        assert kind.e2e_mean_s < score.p95_e2e_s * 1.5
     # Right are the large model and every easy answer: about 60 + 12.5 + 15 of 100.
     assert score.quality_mean == pytest.approx(0.875, abs=0.15)
 
@@ -125,7 +131,7 @@ def test_plans_are_compared_on_the_same_traffic(
     first = sorted(body["messages"][0]["content"] for s in stubs for body in s.seen)
     for stub in stubs:
         stub.seen.clear()
-    score = measure.evaluate(ALL_SMALL)
+    score = measure.evaluate(ALL_SMALL).score
     assert sorted(b["messages"][0]["content"] for s in stubs for b in s.seen) == first
     assert score.quality_mean == pytest.approx(0.6, abs=0.15)
     assert all(len(stub.seen) > len(first) / 4 for stub in stubs), "replicas share the load"
@@ -135,7 +141,7 @@ def test_failed_requests_make_a_plan_infeasible(
     context: RunningReplicas, facts: PlanningFacts, stubs: list[OpenAIStub]
 ) -> None:
     stubs[0].fail = dict.fromkeys(range(0, 10_000, 3), "status")
-    score = evaluator(context, facts).evaluate(ALL_SMALL)
+    score = evaluator(context, facts).evaluate(ALL_SMALL).score
     assert not score.feasible
     assert "requests failed when it was measured" in score.violations[-1]
     assert score.sla_attainment is not None

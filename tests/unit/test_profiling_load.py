@@ -11,7 +11,6 @@ from core.profiling.client import Answer
 from core.profiling.load import (
     Sent,
     Window,
-    closed_loop,
     closed_until,
     open_loop,
     open_until,
@@ -73,53 +72,12 @@ async def test_an_error_of_our_own_is_not_swallowed() -> None:
 
     with pytest.raises(NotReady):
         await open_loop(refuse, ["a", "b"], [0.0, 0.0], nothing)
-    with pytest.raises(NotReady):
-        await closed_loop(refuse, ["a", "b"], 2, 0.0, 5.0, nothing)
-
-
-@pytest.mark.parametrize("concurrency", [1, 5])
-async def test_a_closed_loop_keeps_so_many_in_flight(concurrency: int) -> None:
-    server = Server(0.01)
-    window = await closed_loop(server.ask, ["a", "b", "c"], concurrency, 0.1, 0.3, nothing)
-    assert server.most_open == concurrency
-    assert server.asked[:4] == ["a", "b", "c", "a"]
-    assert window.duration_s == 0.3
-    # Little's law bounds what a closed loop can answer; warm-up answers are not among them.
-    assert 0 < len(window.answers) <= concurrency * 0.3 / 0.01 + concurrency
-    assert len(window.answers) < len(server.asked)
-
-
-async def test_a_closed_loop_pauses_between_an_answer_and_the_next_request() -> None:
-    server = Server(0.001)
-    window = await closed_loop(server.ask, ["a"], 2, 0.0, 0.5, nothing, pause_s=0.1)
-    # Each place is asked at most once per pause, whatever the machine does.
-    assert 2 <= len(server.asked) <= 2 * 5
-    assert window.answers
-
-
-async def test_what_ends_in_the_warm_up_is_not_counted() -> None:
-    server = Server(0.02)
-    window = await closed_loop(server.ask, ["a"], 1, 0.2, 1e-9, nothing)
-    assert server.asked
-    assert window.answers == ()
-
-
-async def test_cancelling_ends_the_load() -> None:
-    server = Server(0.01)
-
-    def cancel(fraction: float, count: int) -> None:
-        raise Cancelled("Cancelled by the operator.")
-
-    with pytest.raises(Cancelled):
-        await closed_loop(server.ask, ["a"], 3, 0.0, 3600.0, cancel)
-    asked = len(server.asked)
-    await asyncio.sleep(0.05)
-    assert len(server.asked) == asked
 
 
 async def test_progress_rises_to_one() -> None:
     seen: list[float] = []
-    await closed_loop(Server(0.01).ask, ["a"], 1, 0.1, 1.0, lambda f, _: seen.append(f))
+    times_s = evenly(50, 60)
+    await open_loop(Server(0.01).ask, ["a"] * 60, times_s, lambda f, _: seen.append(f))
     assert seen == sorted(seen)
     assert len(seen) >= 2
     assert seen[-1] == 1.0
@@ -158,7 +116,10 @@ async def test_answers_come_back_in_the_order_of_the_items() -> None:
     assert [a.text for a in answers] == ["0", "1", "2"]
 
 
-async def test_a_watched_load_ends_when_it_is_enough_and_keeps_what_is_under_way() -> None:
+@pytest.mark.parametrize("concurrency", [1, 3])
+async def test_a_watched_load_ends_when_it_is_enough_and_keeps_what_is_under_way(
+    concurrency: int,
+) -> None:
     server = Server(0.02)
     seen: list[int] = []
 
@@ -166,8 +127,8 @@ async def test_a_watched_load_ends_when_it_is_enough_and_keeps_what_is_under_way
         seen.append(len(sent))
         return len(seen) == 2
 
-    run = await closed_until(server.ask, ["a", "b"], 3, watch, drain_s=5.0)
-    assert server.most_open == 3
+    run = await closed_until(server.ask, ["a", "b"], concurrency, watch, drain_s=5.0)
+    assert server.most_open == concurrency
     assert server.open == 0
     assert len(run.sent) == len(server.asked) > seen[-1]
     assert server.asked[:4] == ["a", "b", "a", "b"]

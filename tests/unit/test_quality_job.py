@@ -11,7 +11,7 @@ from core.errors import Cancelled, EngineFailed, NotFound, NotReady
 from core.ports import UnitOfWorkFactory
 from core.quality.classifier_job import ClassifierJob
 from core.quality.job import CONCURRENCY, QualityJob
-from core.routing.classifier import Classifier
+from core.routing.reading import read_classifier
 from tests.fakes.job_context import RunningReplicas, running_job
 from tests.fakes.openai_stub import OpenAIStub, in_thread
 
@@ -132,7 +132,7 @@ def test_a_classifier_is_trained_from_the_outcomes(context: RunningReplicas) -> 
     assert result == {"version": version, **facts}
     assert facts["n"] == 35
     assert facts["accuracy"] == 1.0
-    assert Classifier.from_bytes(content).classify("99 * 1234 - 77?")[0] == "hard"
+    assert read_classifier(content).classify("99 * 1234 - 77?")[0] == "hard"
 
 
 def test_without_outcomes_there_is_nothing_to_learn(sqlite_uow: UnitOfWorkFactory) -> None:

@@ -13,7 +13,8 @@ from safetensors.numpy import save
 from core.demo.arithmetic import QUERY_CLASSES, questions
 from core.errors import InvalidInput, NotReady
 from core.routing.classifier import Classifier, train
-from core.routing.features import DENSE, MOST_CHARS, SIZE, features
+from core.routing.features import DENSE, FEATURE_VERSION, MOST_CHARS, SIZE, features
+from core.routing.reading import read_classifier
 
 FEW = settings(max_examples=50, deadline=None)
 
@@ -76,6 +77,7 @@ def test_fresh_questions_get_their_class(trained: tuple[Classifier, dict[str, ob
     texts, classes = labelled(100, seed=99)
     right = [classifier.classify(t)[0] == c for t, c in zip(texts, classes, strict=True)]
     assert np.mean(right) >= 0.95
+    assert not any(classifier.classify(text).is_new for text in texts)
     assert facts["accuracy"] >= 0.9  # type: ignore[operator]
     assert facts["classes"] == sorted(QUERY_CLASSES)
     assert np.sum(facts["confusion"]) == facts["held_out"]  # type: ignore[arg-type]
@@ -83,8 +85,7 @@ def test_fresh_questions_get_their_class(trained: tuple[Classifier, dict[str, ob
 
 def test_a_confidence_is_a_probability(trained: tuple[Classifier, dict[str, object]]) -> None:
     for text in labelled(20, seed=5)[0]:
-        _, confidence = trained[0].classify(text)
-        assert 1 / 3 <= confidence <= 1
+        assert 1 / 3 <= trained[0].classify(text).confidence <= 1
 
 
 def test_confidence_means_something() -> None:
@@ -99,7 +100,7 @@ def test_confidence_means_something() -> None:
 
 
 def test_stored_and_read_it_is_the_same(trained: tuple[Classifier, dict[str, object]]) -> None:
-    again = Classifier.from_bytes(trained[0].to_bytes())
+    again = read_classifier(trained[0].to_bytes())
     for text in labelled(20, seed=6)[0]:
         assert again.classify(text) == trained[0].classify(text)
 
@@ -108,7 +109,7 @@ def test_two_classes_work_as_three_do() -> None:
     texts = [f"{i} + {i}?" for i in range(20)] + [f"Tell a story of {i} bears" for i in range(20)]
     classifier, facts = train(texts, ["sum"] * 20 + ["story"] * 20, seed=0)
     assert facts["accuracy"] == 1.0
-    again = Classifier.from_bytes(classifier.to_bytes())
+    again = read_classifier(classifier.to_bytes())
     assert again.classify("77 + 77?")[0] == "sum"
     assert again.classify("Tell a story of 77 bears")[0] == "story"
 
@@ -149,7 +150,13 @@ def content(metadata: dict[str, str] | None, **tensors: np.ndarray) -> bytes:
     return stored
 
 
-GOOD = {"classes": json.dumps(["a", "b"]), "features": "1"}
+def header(**changed: str) -> dict[str, str]:
+    facts = json.dumps({"classes": ["a", "b"]})
+    return {"kind": "named", "facts": facts, "features": str(FEATURE_VERSION)} | changed
+
+
+GOOD = header()
+OLD = {"classes": json.dumps(["a", "b"]), "features": "1"}
 WEIGHTS, BIAS = np.zeros((2, SIZE), dtype=np.float32), np.zeros(2, dtype=np.float32)
 
 
@@ -162,15 +169,19 @@ WEIGHTS, BIAS = np.zeros((2, SIZE), dtype=np.float32), np.zeros(2, dtype=np.floa
         content(GOOD, weights=WEIGHTS),
         content(GOOD, weights=WEIGHTS[:1], bias=BIAS),
         content(GOOD, weights=WEIGHTS * np.nan, bias=BIAS),
-        content({**GOOD, "features": "0"}, weights=WEIGHTS, bias=BIAS),
-        content({**GOOD, "classes": "{"}, weights=WEIGHTS, bias=BIAS),
-        content({**GOOD, "classes": "3"}, weights=WEIGHTS, bias=BIAS),
-        content({**GOOD, "classes": '["a", "a"]'}, weights=WEIGHTS, bias=BIAS),
+        content(OLD, weights=WEIGHTS, bias=BIAS),
+        content(header(kind="other"), weights=WEIGHTS, bias=BIAS),
+        content(header(kind="bands"), weights=WEIGHTS, bias=BIAS),
+        content(header(facts="{"), weights=WEIGHTS, bias=BIAS),
+        content(header(facts="3"), weights=WEIGHTS, bias=BIAS),
+        content(header(facts='{"classes": 3}'), weights=WEIGHTS, bias=BIAS),
+        content(header(facts='{"classes": ["a", "a"]}'), weights=WEIGHTS, bias=BIAS),
+        content(GOOD, **{"weights": WEIGHTS, "bias": BIAS, "novelty.known": BIAS}),
     ],
 )
 def test_a_damaged_classifier_is_refused(damaged: bytes) -> None:
     with pytest.raises(InvalidInput):
-        Classifier.from_bytes(damaged)
+        read_classifier(damaged)
 
 
 @FEW
@@ -179,4 +190,10 @@ def test_any_bytes_are_refused(noise: bytes, at: int) -> None:
     whole = content(GOOD, weights=WEIGHTS, bias=BIAS)
     for damaged in (noise, whole[:at], whole[:at] + noise):
         with pytest.raises(InvalidInput):
-            Classifier.from_bytes(damaged)
+            read_classifier(damaged)
+
+
+def test_one_of_an_older_version_says_what_to_do() -> None:
+    with pytest.raises(InvalidInput, match="older version") as refused:
+        read_classifier(content(OLD, weights=WEIGHTS, bias=BIAS))
+    assert "Train it again" in refused.value.hint

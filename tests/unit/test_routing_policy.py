@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from core.domain.deployment import Replica, ReplicaState
 from core.domain.ids import utc_now
 from core.domain.plan import ReplicaKind, make_plan
 from core.errors import NotReady
-from core.routing.classifier import Classifier
+from core.routing.classifier import Classified, Classifier
 from core.routing.features import SIZE
 from core.routing.policy import Router, in_turn, pick_replica
 
@@ -124,3 +125,26 @@ def test_equally_busy_replicas_take_turns() -> None:
     replicas = [replica(name) for name in "abc"]
     picked = Counter(pick_replica(in_turn(replicas, i), {}).replica_id for i in range(9))
     assert picked == {"a": 3, "b": 3, "c": 3}
+
+
+class CallsAllNew:
+    """A classifier to which every query is unlike what it knows."""
+
+    classes = ("easy",)
+
+    def classify(self, text: str, earlier: Sequence[str] = ()) -> Classified:
+        return Classified("easy", 0.9, is_new=len(earlier) > 0 or text == HARD)
+
+    def to_bytes(self) -> bytes:
+        return b""
+
+
+def test_what_is_unlike_training_takes_the_safest_route_and_is_counted() -> None:
+    placement = {ReplicaKind("small", "gpu"): 1, ReplicaKind("large", "gpu"): 1}
+    plan = make_plan(placement, {"easy": {"small": 1.0}, "hard": {"large": 1.0}})
+    route = Router(plan, CallsAllNew(), ("large", "small"))
+    known, unlike = route.choose(EASY), route.choose(HARD)
+    assert (known.model, known.is_new, route.new_queries) == ("small", False, 1)
+    assert (unlike.model, unlike.query_class, unlike.is_new) == ("large", "hard", True)
+    assert route.choose(EASY, earlier=("Hello",)).model == "large"
+    assert route.new_queries == 2

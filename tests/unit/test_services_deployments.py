@@ -52,6 +52,35 @@ def test_a_plan_that_breaks_a_hard_limit_is_refused(uow: UnitOfWorkFactory) -> N
     assert deployments.current(uow) is None
 
 
+def test_a_plan_that_is_not_sure_to_be_fast_enough_takes_a_reason(
+    uow: UnitOfWorkFactory,
+) -> None:
+    with uow() as work:
+        study = work.studies.get("s")
+        assert study is not None
+        work.studies.save(replace(study, limits=Limits(sla_p95_e2e_s=0.5)))
+        unsure = replace(SCORE, p95_e2e_low_s=0.3, p95_e2e_high_s=0.6)
+        sure = replace(SCORE, p95_e2e_low_s=0.3, p95_e2e_high_s=0.5)
+        known = [
+            Trial("s", 0, PLAN, Origin.SEED, unsure),
+            Trial("s", 1, ALL_LARGE, Origin.SEED, sure),
+            Trial("s", 2, PLAN, Origin.SEED, replace(unsure, violations=("Too dear.",))),
+        ]
+        work.studies.save_trials(known)
+        work.commit()
+    for reason in ("", "  "):
+        with pytest.raises(Conflict, match=r"not offered.*up to 0.6 s"):
+            deployments.deploy(uow, "s", 0, utc_now(), override=reason)
+    with pytest.raises(Conflict, match="Too dear"):
+        deployments.deploy(uow, "s", 2, utc_now(), override="I want it.")
+    assert deployments.current(uow) is None
+    made = deployments.deploy(uow, "s", 0, utc_now(), override="I want it.")
+    assert made.override.startswith("I want it. (It is not sure to keep the wanted 0.5 s")
+    assert deployments.current(uow) == made
+    offered = deployments.deploy(uow, "s", 1, utc_now(), override="Needless.")
+    assert offered.override == ""
+
+
 def test_a_plan_larger_than_the_fleet_is_refused(uow: UnitOfWorkFactory) -> None:
     inventory.set_enabled(uow, "n/cpu/1", False)
     with pytest.raises(Conflict, match="has 1 usable"):

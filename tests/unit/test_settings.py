@@ -37,6 +37,29 @@ def test_a_child_reads_back_the_same_settings(tmp_path: Path) -> None:
         "BOUTE_GATEWAY_PORT": "9001",
         "BOUTE_CPU_DEVICES": "2",
         "BOUTE_LOG_PROMPTS": "1",
+        "BOUTE_API_KEYS": "off",
+        "BOUTE_REQUEST_RETENTION_DAYS": "0",
+        "BOUTE_PLAN_FILE": str(tmp_path / "plan.json"),
     }
     settings = load_settings(given)
     assert load_settings(settings.environment) == settings
+
+
+@pytest.mark.parametrize(
+    ("host", "switch", "needed"),
+    [
+        ("127.0.0.1", "", False),
+        ("localhost", "", False),
+        ("0.0.0.0", "", True),
+        ("127.0.0.1", "on", True),
+        ("0.0.0.0", "off", False),
+    ],
+)
+def test_keys_are_needed_beyond_loopback(host: str, switch: str, needed: bool) -> None:
+    settings = load_settings({"BOUTE_HOST": host, "BOUTE_API_KEYS": switch})
+    assert settings.keys_required is needed
+
+
+def test_a_switch_that_is_none_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="BOUTE_API_KEYS"):
+        load_settings({"BOUTE_API_KEYS": "maybe"})

@@ -5,7 +5,9 @@ import streamlit as st
 from core.domain.study import StudyState
 from ui import (
     components,
+    components_comparison,
     components_front,
+    components_infeasible,
     components_jobs,
     components_plan,
     components_scenarios,
@@ -33,22 +35,18 @@ if study is None:
 
 components_studies.study_limits(study)
 components_studies.study_state(study)
+components_infeasible.infeasibility(study)
 trials = queries.trials(study.study_id)
 if not any(trial.on_front or trial.measured for trial in trials):
     if study.state == StudyState.DONE:
         components.empty_state("This study found no plan.", "Relax its limits in a new study.")
     st.stop()
 
-front = [trial for trial in trials if trial.on_front]
 with st.container(horizontal=True, vertical_alignment="center"):
-    st.markdown(
-        ":material/ads_click: **Click a point, or select a row below.** "
-        f"{len(front)} plans of {len(trials)} tried are on the Pareto front: no other plan is "
-        "better in cost, latency and quality at once.",
-        width="stretch",
-    )
+    components_front.front_in_words(trials)
     every_plan = st.toggle("Show every plan tried", key="every_plan")
 components_front.front_picker(study, trials, every_plan)
+components_comparison.modes(study, trials)
 
 chosen = queries.trial(study.study_id, state.trial_number())
 if chosen is None:
@@ -65,7 +63,8 @@ if chosen is None:
     st.stop()
 
 with st.container(border=True, key="plan_detail"):
-    components_plan.plan_detail(chosen, components_front.best_model_baseline(trials))
+    baseline = components_front.best_model_baseline(trials)
+    components_plan.plan_detail(chosen, baseline, study.limits, trials)
     with st.container(horizontal=True):
         if st.button(
             "Deploy this plan",

@@ -7,6 +7,7 @@ from ui import (
     components,
     components_jobs,
     components_quality,
+    components_routing,
     components_traffic_forms,
     components_workloads,
     queries,
@@ -35,6 +36,7 @@ if quality_tab.open:
         with classifier:
             st.subheader("Query classifier", anchor=False)
             components_quality.classifier_panel()
+        components_routing.router_panel()
 if sets_tab.open:
     with sets_tab:
         components_quality.query_sets_panel()

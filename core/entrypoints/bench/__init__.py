@@ -14,14 +14,20 @@ BENCHES: dict[str, str] = {
     "simulator": "predictions against real vLLM on this machine's cores (about half an hour)",
     "estimates": "estimates against published measurements, before and after calibration",
     "speed": "speed of the simulator and of what-if",
+    "search": "the search on estimates alone: exhaustive fronts, proven bounds, large fleets",
+    "optimizer": "the optimiser against general-purpose ones on generated fleets (over an hour)",
+    "headline": "joint plans against simpler ones for Llama 3.1 8B and 70B (a quarter of an hour)",
     "load": "BOute's load generator against GuideLLM's on one replica",
+    "router": "how well queries are told apart, on published outcomes of two models",
+    "gateway": "the gateway against direct calls, LiteLLM and vllm-router (about 5 minutes)",
+    "gateway_fuzz": "whatever bytes arrive: no 5xx, no crash, memory flat",
 }
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
     """Let the command take a benchmark's name and leave the rest to the benchmark."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    listed = "\n".join(f"  {name:<10} {text}" for name, text in BENCHES.items())
+    listed = "\n".join(f"  {name:<13} {text}" for name, text in BENCHES.items())
     parser.epilog = f"benchmarks:\n{listed}\n\n`boute bench NAME --help` lists its options."
     parser.add_argument("name", choices=list(BENCHES), metavar="NAME")
     parser.add_argument(

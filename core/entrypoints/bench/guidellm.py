@@ -4,13 +4,14 @@ GuideLLM (https://github.com/vllm-project/guidellm, Apache-2.0) brings an enviro
 and is no part of this one.
 """
 
-import contextlib
 import json
 import math
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,38 +24,38 @@ INSTALL = (
     "Install it in an environment of its own: python3 -m venv DIR && DIR/bin/pip install "
     f"guidellm=={VERSION}; then give --guidellm DIR/bin/guidellm."
 )
-START_S = 40.0
-"""Most seconds it may take to import, start its worker and write its report, per benchmark."""
+COOL_DOWN_S = 3.0
+"""Not counted, at its end, when it breaks off what is under way: longer than an answer takes, so
+that what was under way at the end of its window is answered, and in its report."""
+START_S = 60.0
+"""Most seconds it may take to import, start its worker and write its report."""
+REPORT, OUTPUT = "report.json", "guidellm.out"
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """What one tool saw of one replica at one concurrency, once.
+class Seen:
+    """One answered request, as the tool that sent it saw it.
 
     Attributes:
-        requests: Answers that ended in the counted window.
-        requests_per_s: Those per second of the window.
-        output_tokens_per_s: Output tokens per second of the window.
-        ttft_ms: Median time to first token.
-        tpot_ms: Median over requests of the mean time per output token after the first.
-        in_flight: Mean number of requests under way; less than asked for if the tool pauses
-            between one answer and the next request.
-        input_tokens: Mean prompt length as the engine counted it.
-        output_tokens: Mean answer length as the engine counted it.
+        ended_at_s: Seconds since the epoch.
+        e2e_ms: From sending to the end.
+        ttft_ms: Time to first token.
+        tpot_ms: Mean time per output token after the first.
+        input_tokens: Prompt length as the engine counted it.
+        output_tokens: Answer length as the engine counted it.
     """
 
-    requests: int
-    requests_per_s: float
-    output_tokens_per_s: float
+    ended_at_s: float
+    e2e_ms: float
     ttft_ms: float
     tpot_ms: float
-    in_flight: float
     input_tokens: float
     output_tokens: float
 
-    def pause_s(self, concurrency: int) -> float:
-        """Mean time without a request in each of the places, per request (Little's law)."""
-        return max(0.0, concurrency - self.in_flight) / self.requests_per_s
+    def under_way_s(self, window_s: tuple[float, float]) -> float:
+        """Seconds of a window, given since the epoch, in which it was not answered yet."""
+        began_s = self.ended_at_s - self.e2e_ms / 1000
+        return max(0.0, min(self.ended_at_s, window_s[1]) - max(began_s, window_s[0]))
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,13 @@ class Report:
 
     Attributes:
         version: Of GuideLLM.
-        by_concurrency: One reading per number of requests in flight.
+        window_s: Its counted window between warm-up and cool-down, seconds since the epoch.
+        seen: Every answered request, those outside the window too.
     """
 
     version: str
-    by_concurrency: dict[int, Reading]
+    window_s: tuple[float, float]
+    seen: tuple[Seen, ...]
 
 
 @dataclass(frozen=True)
@@ -79,16 +82,16 @@ class Task:
         model: Name in the OpenAI API.
         tokenizer: Folder of the model; GuideLLM insists on one.
         prompts: Text and number of output tokens of each request, asked in this order.
-        concurrencies: One benchmark each.
-        warm_up_s: Not counted, at the beginning and at the end of each.
-        seconds: Counted, of each.
+        concurrency: Requests to keep in flight.
+        warm_up_s: Not counted, at the beginning.
+        seconds: Counted.
     """
 
     base_url: str
     model: str
     tokenizer: Path
     prompts: Sequence[tuple[str, int]]
-    concurrencies: Sequence[int]
+    concurrency: int
     warm_up_s: float
     seconds: float
 
@@ -103,27 +106,56 @@ def require(program: Path) -> None:
         raise InvalidInput(f"There is no program {str(program)!r}.", INSTALL)
 
 
-def measure(program: Path, task: Task, folder: Path) -> Report:
-    """Run GuideLLM's closed loop; its processes stay on the cores of this thread.
+class Running:
+    """GuideLLM at work."""
+
+    def __init__(self, child: subprocess.Popen[bytes], folder: Path, patience_s: float) -> None:
+        self._child = child
+        self._folder = folder
+        self._patience_s = patience_s
+        self._deadline_s = time.monotonic() + patience_s
+
+    def over(self) -> bool:
+        """Whether it has ended, or had its time."""
+        return self._child.poll() is not None or time.monotonic() > self._deadline_s
+
+    def report(self) -> Report:
+        """Return what it found, once it is over.
+
+        Raises:
+            EngineFailed: It failed, took too long, or its report is of another shape.
+        """
+        status = self._child.poll()
+        if status != 0:
+            slow = f"took longer than {self._patience_s:.0f} s"
+            raise EngineFailed(
+                f"GuideLLM {slow if status is None else f'failed with status {status}'}: "
+                + _last_words(self._folder / OUTPUT)
+            )
+        path = self._folder / REPORT
+        return read_report(path.read_text() if path.exists() else "")
+
+
+@contextmanager
+def running(program: Path, task: Task, folder: Path) -> Iterator[Running]:
+    """Start GuideLLM's closed loop; it and its workers are ended on the way out.
+
+    Its processes stay on the cores of this thread.
 
     Args:
         folder: Empty, for its files.
-
-    Raises:
-        EngineFailed: It failed, took too long, or its report is of another shape.
     """
-    data, report = folder / "requests.jsonl", folder / "report.json"
+    data, config = folder / "requests.jsonl", folder / "scenario.json"
     rows = [{"prompt": text, "output_tokens_count": tokens} for text, tokens in task.prompts]
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    config = folder / "scenario.json"
-    config.write_text(json.dumps(scenario(task, data, report)))
-    patience_s = len(task.concurrencies) * (task.seconds + 2 * task.warm_up_s + START_S)
-    arguments = [str(program), "run", "--config", str(config), "--disable-console"]
-    _run(arguments, folder, patience_s)
-    found = read_report(report.read_text() if report.exists() else "")
-    if set(found.by_concurrency) != set(task.concurrencies):
-        raise EngineFailed(f"GuideLLM measured {sorted(found.by_concurrency)} in flight only.")
-    return found
+    config.write_text(json.dumps(scenario(task, data, folder / REPORT)))
+    child = _started([str(program), "run", "--config", str(config), "--disable-console"], folder)
+    try:
+        yield Running(child, folder, _duration_s(task) + START_S)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
 
 
 def scenario(task: Task, data: Path, report: Path) -> dict[str, Any]:
@@ -138,7 +170,8 @@ def scenario(task: Task, data: Path, report: Path) -> dict[str, Any]:
         "skip_special_tokens": False,
         "stream_options": {"continuous_usage_stats": False},
     }
-    aside = {"value": task.warm_up_s, "mode": "duration"}
+    warm_up = {"value": task.warm_up_s, "mode": "duration"}
+    cool_down = {"value": COOL_DOWN_S, "mode": "duration"}
     return {
         "spec": {
             "backend": {
@@ -148,93 +181,96 @@ def scenario(task: Task, data: Path, report: Path) -> dict[str, Any]:
                 "request_format": "/v1/chat/completions",
                 "extras": {"body": body},
             },
-            "profile": {"kind": "concurrent", "streams": 1, "warmup": aside, "cooldown": aside},
-            "constraints": [
-                {"kind": "max_duration", "seconds": task.seconds + 2 * task.warm_up_s}
-            ],
+            "profile": {
+                "kind": "concurrent",
+                "streams": task.concurrency,
+                "warmup": warm_up,
+                "cooldown": cool_down,
+            },
+            "constraints": [{"kind": "max_duration", "seconds": _duration_s(task)}],
             "tokenizer": {"kind": "huggingface_auto", "model": str(task.tokenizer)},
             "data": [{"kind": "json_file", "path": str(data)}],
             "outputs": [{"kind": "json", "path": str(report)}],
             "metrics": {"kind": "generative", "sample_size": 0},
         },
-        "benchmarks": [{"profile.streams": streams} for streams in task.concurrencies],
     }
 
 
 def read_report(text: str) -> Report:
-    """Return GuideLLM's own figures.
+    """Return GuideLLM's own times of every request.
 
     Its inter-token latency, not its time per output token (which counts the first token in), is
-    what BOute and vLLM call TPOT.
+    what BOute and vLLM call TPOT. Its own summary weights that latency by tokens, so that the
+    median is over tokens; the values per request are what a median over requests is made of.
 
     Args:
-        text: Its JSON report, as version 0.8 writes it.
+        text: Its JSON report of one benchmark, as version 0.8 writes it.
 
     Raises:
         EngineFailed: Requests failed, or the report has another shape.
     """
     try:
         report = json.loads(text)
-        readings = {
-            int(b["config"]["strategy"]["streams"]): _reading(b["metrics"])
-            for b in report["benchmarks"]
-        }
-        return Report(str(report["metadata"]["guidellm_version"]), readings)
+        (benchmark,) = report["benchmarks"]
+        failed = len(benchmark["requests"]["errored"])
+        found = Report(
+            version=str(report["metadata"]["guidellm_version"]),
+            window_s=(float(benchmark["start_time"]), float(benchmark["end_time"])),
+            seen=tuple(_seen(request) for request in benchmark["requests"]["successful"]),
+        )
+        _require_sound(found)
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise EngineFailed(
             f"GuideLLM's report cannot be read: {type(error).__name__}: {error}",
             f"This was written for guidellm {VERSION}.",
         ) from error
-
-
-def _reading(metrics: Mapping[str, Any]) -> Reading:
-    if failed := int(metrics["request_totals"]["errored"]):
+    if failed:
         raise EngineFailed(
             f"{failed} of GuideLLM's requests failed.", "Look at the replica's log."
         )
+    return found
 
-    def of(name: str, statistic: str) -> float:
-        return float(metrics[name]["successful"][statistic])
 
-    reading = Reading(
-        requests=int(of("requests_per_second", "count")),
-        requests_per_s=of("requests_per_second", "mean"),
-        output_tokens_per_s=of("output_tokens_per_second", "mean"),
-        ttft_ms=of("time_to_first_token_ms", "median"),
-        tpot_ms=of("inter_token_latency_ms", "median"),
-        in_flight=of("request_concurrency", "mean"),
-        input_tokens=of("prompt_token_count", "mean"),
-        output_tokens=of("output_token_count", "mean"),
+def _seen(request: Mapping[str, Any]) -> Seen:
+    return Seen(
+        ended_at_s=float(request["request_end_time"]),
+        e2e_ms=1000 * float(request["request_latency"]),
+        ttft_ms=float(request["time_to_first_token_ms"]),
+        tpot_ms=float(request["inter_token_latency_ms"]),
+        input_tokens=float(request["prompt_tokens"]),
+        output_tokens=float(request["output_tokens"]),
     )
-    if not all(0 < figure < math.inf for figure in astuple(reading)):
-        raise EngineFailed("GuideLLM counted no answer.", "Give it more seconds.")
-    return reading
 
 
-def _run(arguments: Sequence[str], folder: Path, patience_s: float) -> None:
-    """Run to the end; its worker processes never outlive this call."""
+def _require_sound(report: Report) -> None:
+    began_s, ended_s = report.window_s
+    if not 0 < began_s < ended_s < math.inf:
+        raise ValueError(f"a window from {began_s} to {ended_s}")
+    for seen in report.seen:
+        if not all(0 < figure < math.inf for figure in astuple(seen)):
+            raise ValueError(f"a request with {seen}")
+
+
+def _duration_s(task: Task) -> float:
+    return task.warm_up_s + task.seconds + COOL_DOWN_S
+
+
+def _started(arguments: Sequence[str], folder: Path) -> subprocess.Popen[bytes]:
     inherited = {k: v for k, v in os.environ.items() if k not in WITHHELD}
     # One worker: more of them only take the one core from each other.
     own = {"GUIDELLM__MAX_WORKER_PROCESSES": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder)}
-    log_path = folder / "guidellm.out"
-    with log_path.open("wb") as log:
-        child = subprocess.Popen(
+    with (folder / OUTPUT).open("wb") as output:
+        return subprocess.Popen(
             arguments,
             stdin=subprocess.DEVNULL,
-            stdout=log,
+            stdout=output,
             stderr=subprocess.STDOUT,
             cwd=folder,
             env={**inherited, **own},
             start_new_session=True,
         )
-        try:
-            how = f"failed with status {child.wait(patience_s)}"
-        except subprocess.TimeoutExpired:
-            how = f"took longer than {patience_s:.0f} s"
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
-    if child.returncode != 0:
-        said = log_path.read_text(errors="replace").strip().splitlines()[-5:]
-        raise EngineFailed(f"GuideLLM {how}: {' '.join(said)[-600:]}")
+
+
+def _last_words(path: Path) -> str:
+    said = path.read_text(errors="replace").strip().splitlines()[-5:]
+    return " ".join(said)[-600:]

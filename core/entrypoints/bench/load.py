@@ -1,77 +1,63 @@
-"""BOute's load generator against GuideLLM's: the same requests to one replica, turn by turn.
+"""BOute's load generator against GuideLLM's, both on one replica at the same time.
+
+Each keeps the same number of requests in flight, of the same lengths. Turns, one tool after the
+other, would compare the machine with itself: its speed changes by more than the bar from one
+minute to the next. At the same time, every change meets both. BOute's loop begins before
+GuideLLM's and ends after it; of both, the answers that ended in GuideLLM's counted window count.
 
 GuideLLM needs some milliseconds between an answer and the next request. That is load it does not
 offer, and it moves arrivals within the engine's steps: a request that is sent at once comes just
-after a step began and waits for nearly all of it. BOute's loop therefore pauses as long as
-GuideLLM's own report says that it did; both then offer the same load.
+after a step began and waits for nearly all of it. So BOute pauses too: for a random time, as long
+on average as GuideLLM's last report says that it did.
 """
 
 import argparse
 import asyncio
 import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from statistics import fmean, median
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+
 from core.domain.deployment import Replica
 from core.entrypoints.bench import guidellm
-from core.entrypoints.bench.guidellm import Reading
+from core.entrypoints.bench.guidellm import Seen
+from core.entrypoints.bench.load_figures import (
+    BAR,
+    Round,
+    Rounds,
+    boute_figures,
+    compare,
+    counted_in,
+    guidellm_figures,
+    total_s,
+)
 from core.entrypoints.bench.replica import LARGE, ReplicaSetup, pinned_to, running_replica
-from core.entrypoints.bench.validation import Lengths, Request, requests_of
+from core.entrypoints.bench.validation import ALPHABET, Request
 from core.entrypoints.waiting import say
 from core.errors import EngineFailed, EnvironmentFailed, InvalidInput
 from core.profiling.client import Answer, ask, open_session
-from core.profiling.load import closed_loop
-from core.profiling.statistics import first_error, load_level
+from core.profiling.load import closed_until
 from core.serving.command_line import engine_version
 from core.settings import Settings
 
-BAR = 0.05
-"""How far apart the two tools may be, as a fraction of GuideLLM's figure."""
-METRICS = ("requests_per_s", "output_tokens_per_s", "ttft_ms", "tpot_ms")
 CONCURRENCIES = (1, 4)
-# Answers of one length would keep step with each other: all in flight would begin and end
-# together, and the throughput of a window would jump by as many requests as are in flight.
-LENGTHS = Lengths("load", (((63, 63), (44, 52)),))
-SAME_LENGTH = 0.05
-"""How far the mean answers of two turns may differ: each turn counts other requests."""
-NUMBER_OF_REQUESTS = 2000
-WARM_UP_S = 1.0
-SEED = 11
-# Both tools send the same texts: whoever comes second must not find them in the cache.
+"""Requests that each tool keeps in flight."""
+PROMPT_CHARACTERS = 31
+ANSWER_TOKENS = range(8, 41, 4)
+"""Lengths of answers. Answers of nearly one length would keep step with each other, so that the
+requests a tool starts together meet in the same engine steps to the end."""
+NUMBER_OF_REQUESTS = 2040
+WARM_UP_S = 5.0
+PAUSE_S = 0.008
+"""Mean pause before GuideLLM's first report says how long its own is."""
+DRAIN_S = 10.0
+# Repeated texts must not become quicker because they are repeated.
 ENGINE_ARGUMENTS = ("--no-enable-prefix-caching",)
-
-Readings = dict[int, list[Reading]]
-"""Per concurrency, one reading per round."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One figure of both tools: medians over rounds.
-
-    Attributes:
-        boute: BOute's figure; `metric` names the unit.
-        guidellm: GuideLLM's.
-        ratio: BOute's / GuideLLM's.
-        boute_spread: (greatest - least) / median over BOute's own rounds.
-        guidellm_spread: The same of GuideLLM's.
-    """
-
-    concurrency: int
-    metric: str
-    boute: float
-    guidellm: float
-    ratio: float
-    boute_spread: float
-    guidellm_spread: float
-
-    @property
-    def within(self) -> bool:
-        """Whether the tools agree."""
-        return abs(self.ratio - 1) <= BAR
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,12 +65,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--guidellm", type=Path, required=True, help="the guidellm program, in its own environment"
     )
-    parser.add_argument("--rounds", type=int, default=6, help="turns of each tool")
-    parser.add_argument("--seconds", type=float, default=16.0, help="counted, per turn and level")
+    parser.add_argument("--rounds", type=int, default=4, help="per number of requests in flight")
+    parser.add_argument("--seconds", type=float, default=45.0, help="counted, per round")
 
 
 def run(parsed: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    """Start one replica and let both tools measure it in turn.
+    """Start one replica and let both tools measure it together.
 
     Raises:
         InvalidInput: There is no GuideLLM, or nothing to count.
@@ -95,161 +81,176 @@ def run(parsed: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     if parsed.rounds < 1 or not parsed.seconds > 0:
         raise InvalidInput("There must be at least one round of some seconds.")
     server_core, load_core = _two_cores()
-    requests = requests_of(LENGTHS, NUMBER_OF_REQUESTS, SEED, round_number=0)
     setup = ReplicaSetup(LARGE, server_core, extra_arguments=ENGINE_ARGUMENTS)
+    rounds: dict[int, list[Round]] = {concurrency: [] for concurrency in CONCURRENCIES}
     with running_replica(setup, settings) as replica, pinned_to(load_core):
-        say("warming up")
-        boute_reading(replica, requests, max(CONCURRENCIES), parsed.seconds / 2)
-        ours, theirs, version = _in_turns(replica, requests, parsed)
-    return result(ours, theirs, version, parsed.seconds)
+        for number in range(1, parsed.rounds + 1):
+            for concurrency in CONCURRENCIES:
+                say(f"round {number} of {parsed.rounds}, {concurrency} in flight of each tool")
+                before = rounds[concurrency][-1:]
+                pause_s = guidellm_figures(before).pause_s(concurrency) if before else PAUSE_S
+                made, version = one_round(
+                    replica, parsed.guidellm, concurrency, parsed.seconds, pause_s
+                )
+                rounds[concurrency].append(made)
+    return result(rounds, version)
 
 
-def result(ours: Readings, theirs: Readings, version: str, seconds: float) -> dict[str, Any]:
+def one_round(
+    replica: Replica, program: Path, concurrency: int, seconds: float, pause_s: float = 0.0
+) -> tuple[Round, str]:
+    """Let both tools load one replica at the same time.
+
+    Args:
+        program: GuideLLM.
+        concurrency: Requests that each keeps in flight.
+        seconds: Counted.
+        pause_s: Mean pause of BOute between an answer and the next request in its place.
+
+    Returns:
+        What both saw, and GuideLLM's version.
+
+    Raises:
+        EngineFailed: A tool failed, or saw no answer.
+    """
+    task = guidellm.Task(
+        base_url=replica.base_url,
+        model=replica.kind.model,
+        tokenizer=LARGE,
+        prompts=[(one.text, one.output_tokens) for one in requests_of(NUMBER_OF_REQUESTS, 1)],
+        concurrency=concurrency,
+        warm_up_s=WARM_UP_S,
+        seconds=seconds,
+    )
+    with (
+        TemporaryDirectory(prefix="boute-guidellm-") as folder,
+        guidellm.running(program, task, Path(folder)) as other,
+    ):
+        ours = asyncio.run(
+            _closed(replica, requests_of(NUMBER_OF_REQUESTS, 2), concurrency, pause_s, other)
+        )
+        report = other.report()
+    made = Round(report.window_s, ours, report.seen)
+    for tool, seen in (("BOute", ours), ("GuideLLM", report.seen)):
+        if not counted_in(seen, made.window_s):
+            raise EngineFailed(f"{tool} saw no answer that counts.", "Give it more seconds.")
+    return made, report.version
+
+
+def requests_of(number: int, seed: int) -> list[Request]:
+    """Draw requests of random text, answers as from a shuffled deck of the lengths.
+
+    So each window has nearly the same mean length, and none of the throughputs' difference is
+    luck with lengths.
+    """
+    rng = np.random.default_rng(seed)
+
+    def lengths() -> Iterator[int]:
+        while True:
+            yield from (int(tokens) for tokens in rng.permutation(list(ANSWER_TOKENS)))
+
+    return [
+        Request("".join(rng.choice(list(ALPHABET), size=PROMPT_CHARACTERS)), tokens)
+        for _, tokens in zip(range(number), lengths(), strict=False)
+    ]
+
+
+def result(rounds: Rounds, version: str) -> dict[str, Any]:
     """Return what the benchmark prints.
 
     Args:
         version: GuideLLM's.
-        seconds: Length of each counted window.
 
     Raises:
         EngineFailed: The tools did not send requests of the same lengths.
     """
-    rows = compare(ours, theirs)
+    rows = compare(rounds)
     return {
         "engine": engine_version(),
         "guidellm": version,
         "model": LARGE.name,
-        "rounds": min(len(readings) for readings in ours.values()),
-        "seconds": seconds,
         "bar": BAR,
         "within": all(row.within for row in rows),
         "rows": [asdict(row) | {"within": row.within} for row in rows],
-        "in_flight": {
-            str(c): {
-                "boute": median(reading.in_flight for reading in ours[c]),
-                "guidellm": median(reading.in_flight for reading in theirs[c]),
-                "pause_ms": 1000 * median(reading.pause_s(c) for reading in theirs[c]),
+        "tools": [
+            {
+                "concurrency": concurrency,
+                "seconds": total_s(one.window_s for one in made),
+                **{
+                    tool: asdict(seen) | {"pause_ms": 1000 * seen.pause_s(concurrency)}
+                    for tool, seen in (
+                        ("boute", boute_figures(made)),
+                        ("guidellm", guidellm_figures(made)),
+                    )
+                },
             }
-            for c in ours
-        },
-        "readings": {"boute": _told_readings(ours), "guidellm": _told_readings(theirs)},
+            for concurrency, made in sorted(rounds.items())
+        ],
     }
 
 
 def told(found: dict[str, Any]) -> str:
     """Return what `result` returned as a table."""
     lines = [
-        f"{found['model']} on {found['engine']}: BOute against guidellm {found['guidellm']}, "
-        f"medians of {found['rounds']} rounds of {found['seconds']:g} s",
-        f"{'in flight':>9} {'figure':<20}{'BOute':>10}{'GuideLLM':>10}{'ratio':>8}{'spread':>16}",
+        f"{found['model']} on {found['engine']}: BOute and guidellm {found['guidellm']} at the "
+        "same time, all rounds together",
+        f"{'in flight':>9} {'figure':<20}{'BOute':>10}{'GuideLLM':>10}{'ratio':>8}  of the rounds",
     ]
     for row in found["rows"]:
-        spreads = f"{row['boute_spread']:.1%} / {row['guidellm_spread']:.1%}"
+        of_rounds = " ".join(f"{ratio:.3f}" for ratio in row["round_ratios"])
         lines.append(
             f"{row['concurrency']:>9} {row['metric']:<20}{row['boute']:>10.3f}"
-            f"{row['guidellm']:>10.3f}{row['ratio']:>8.3f}{spreads:>16}"
+            f"{row['guidellm']:>10.3f}{row['ratio']:>8.3f}  {of_rounds}"
             + ("" if row["within"] else "  beyond")
         )
     lines += [
-        f"in flight on average, of {c}: BOute {kept['boute']:.2f}, GuideLLM "
-        f"{kept['guidellm']:.2f}; pause after an answer {kept['pause_ms']:.1f} ms"
-        for c, kept in found["in_flight"].items()
+        f"{both['concurrency']} in flight of each tool: {both['boute']['requests']} and "
+        f"{both['guidellm']['requests']} answers in {both['seconds']:.0f} s, mean pause after an "
+        f"answer {both['boute']['pause_ms']:.1f} and {both['guidellm']['pause_ms']:.1f} ms"
+        for both in found["tools"]
     ]
     verdict = "all within" if found["within"] else "not all within"
     return "\n".join([*lines, f"{verdict} {found['bar']:.0%}"])
-
-
-def boute_reading(
-    replica: Replica,
-    requests: Sequence[Request],
-    concurrency: int,
-    seconds: float,
-    pause_s: float = 0.0,
-) -> Reading:
-    """Measure with BOute's closed loop.
-
-    Args:
-        pause_s: Between an answer and the next request in its place.
-
-    Raises:
-        EngineFailed: A request failed, or none ended in time.
-    """
-    return asyncio.run(_closed(replica, requests, concurrency, seconds, pause_s))
-
-
-def compare(ours: Readings, theirs: Readings) -> list[Row]:
-    """Return a row for every concurrency and metric.
-
-    Raises:
-        EngineFailed: The tools did not send requests of the same lengths.
-    """
-    for concurrency in ours:
-        _require_same_lengths(ours[concurrency], theirs[concurrency])
-    return [
-        _row(concurrency, metric, ours[concurrency], theirs[concurrency])
-        for concurrency in sorted(ours)
-        for metric in METRICS
-    ]
 
 
 async def _closed(
     replica: Replica,
     requests: Sequence[Request],
     concurrency: int,
-    seconds: float,
     pause_s: float,
-) -> Reading:
+    other: guidellm.Running,
+) -> tuple[Seen, ...]:
+    """BOute's closed loop, for as long as the other tool is at work."""
+    rng = np.random.default_rng(concurrency)
+    seen: list[Seen] = []
     async with open_session() as session:
 
         async def ask_one(request: Request) -> Answer:
             url, model = replica.base_url, replica.kind.model
-            return await ask(session, url, model, request.text, request.output_tokens, exact=True)
-
-        window = await closed_loop(
-            ask_one, requests, concurrency, WARM_UP_S, seconds, lambda *_: None, pause_s
-        )
-    level = load_level(concurrency, window, memory_bytes=0)
-    if level is None or level.errors:
-        why = first_error(window.answers) or f"no answer ended within {seconds:g} s"
-        raise EngineFailed(f"BOute's requests failed: {why}", "Look at the replica's log.")
-    return Reading(
-        requests=level.requests,
-        requests_per_s=level.requests_per_s,
-        output_tokens_per_s=level.output_tokens_per_s,
-        ttft_ms=level.ttft_ms.p50,
-        tpot_ms=level.tpot_ms.p50,
-        in_flight=level.requests_per_s * level.e2e_ms.mean / 1000,  # Little's law
-        input_tokens=level.input_tokens_mean,
-        output_tokens=level.output_tokens_mean,
-    )
-
-
-def _in_turns(
-    replica: Replica, requests: Sequence[Request], parsed: argparse.Namespace
-) -> tuple[Readings, Readings, str]:
-    """One turn of GuideLLM, one of BOute, and again: what drifts meanwhile meets both."""
-    task = guidellm.Task(
-        base_url=replica.base_url,
-        model=replica.kind.model,
-        tokenizer=LARGE,
-        prompts=[(request.text, request.output_tokens) for request in requests],
-        concurrencies=CONCURRENCIES,
-        warm_up_s=WARM_UP_S,
-        seconds=parsed.seconds,
-    )
-    ours: Readings = {c: [] for c in CONCURRENCIES}
-    theirs: Readings = {c: [] for c in CONCURRENCIES}
-    for number in range(1, parsed.rounds + 1):
-        say(f"round {number} of {parsed.rounds}")
-        with TemporaryDirectory(prefix="boute-guidellm-") as folder:
-            report = guidellm.measure(parsed.guidellm, task, Path(folder))
-        for concurrency, reading in report.by_concurrency.items():
-            theirs[concurrency].append(reading)
-            pause_s = reading.pause_s(concurrency)
-            ours[concurrency].append(
-                boute_reading(replica, requests, concurrency, parsed.seconds, pause_s)
+            # Random, not constant: or it would be in step with the engine's steps.
+            await asyncio.sleep(rng.exponential(pause_s))
+            answer = await ask(
+                session, url, model, request.text, request.output_tokens, exact=True
             )
-    return ours, theirs, report.version
+            seen.append(_seen(answer, time.time()))
+            return answer
+
+        await closed_until(ask_one, requests, concurrency, lambda *_: other.over(), DRAIN_S)
+    return tuple(seen)
+
+
+def _seen(answer: Answer, ended_at_s: float) -> Seen:
+    if answer.error or answer.ttft_ms is None or answer.tpot_ms is None:
+        why = answer.error or "an answer had fewer tokens than it was asked to have"
+        raise EngineFailed(f"BOute's requests failed: {why}", "Look at the replica's log.")
+    return Seen(
+        ended_at_s=ended_at_s,
+        e2e_ms=answer.e2e_ms,
+        ttft_ms=answer.ttft_ms,
+        tpot_ms=answer.tpot_ms,
+        input_tokens=answer.input_tokens,
+        output_tokens=answer.output_tokens,
+    )
 
 
 def _two_cores() -> tuple[int, int]:
@@ -260,38 +261,3 @@ def _two_cores() -> tuple[int, int]:
             "Run it on a machine with two.",
         )
     return cores[0], cores[1]
-
-
-def _require_same_lengths(ours: Sequence[Reading], theirs: Sequence[Reading]) -> None:
-    own, other = _mean_lengths(ours), _mean_lengths(theirs)
-    if abs(own[0] - other[0]) > 0.01 or abs(own[1] / other[1] - 1) > SAME_LENGTH:
-        raise EngineFailed(
-            "The tools' requests differ: BOute's have {:.2f} prompt and {:.2f} answer tokens, "
-            "GuideLLM's {:.2f} and {:.2f}.".format(*own, *other),
-            "Only figures of the same requests can be compared; use more rounds or seconds.",
-        )
-
-
-def _mean_lengths(readings: Sequence[Reading]) -> tuple[float, float]:
-    return fmean(r.input_tokens for r in readings), fmean(r.output_tokens for r in readings)
-
-
-def _row(concurrency: int, metric: str, ours: Sequence[Reading], theirs: Sequence[Reading]) -> Row:
-    own, other = ([getattr(r, metric) for r in readings] for readings in (ours, theirs))
-    return Row(
-        concurrency=concurrency,
-        metric=metric,
-        boute=median(own),
-        guidellm=median(other),
-        ratio=median(own) / median(other),
-        boute_spread=_spread(own),
-        guidellm_spread=_spread(other),
-    )
-
-
-def _spread(values: Sequence[float]) -> float:
-    return (max(values) - min(values)) / median(values)
-
-
-def _told_readings(readings: Readings) -> dict[str, list[dict[str, Any]]]:
-    return {str(c): [asdict(reading) for reading in found] for c, found in readings.items()}

@@ -1,5 +1,6 @@
 """Reads and checks the body of a completion request; everything else in it is passed on."""
 
+import asyncio
 import json
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -10,6 +11,8 @@ from pydantic import BaseModel, Field, StrictBool, StrictInt, StrictStr, Validat
 from core.serving.gateway.errors import ApiError
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
+READ_S = 30.0
+"""Longest time a caller may take to send a body."""
 AUTO = "auto"
 
 TokenIds = list[StrictInt]
@@ -23,6 +26,15 @@ class _Body(BaseModel):
     model: StrictStr = Field(min_length=1, max_length=256)
     stream: StrictBool | None = None
     stream_options: _StreamOptions | None = None
+    max_tokens: StrictInt | None = None
+    max_completion_tokens: StrictInt | None = None
+    n: StrictInt | None = None
+
+    @property
+    def most_tokens(self) -> int | None:
+        """Answer tokens the caller allows, all choices together; None when it does not say."""
+        given = self.max_completion_tokens or self.max_tokens
+        return None if given is None else max(1, given) * max(1, self.n or 1)
 
 
 class _Part(BaseModel):
@@ -72,6 +84,8 @@ class Ask:
         text: Query to classify; None when the caller sent token ids.
         stream: Whether the answer is to come as server-sent events.
         wants_usage: Whether the caller asked for the usage event of a stream.
+        size_bytes: Of the body; what the prompt's length is guessed from.
+        most_tokens: Answer tokens the caller allows; None when it does not say.
     """
 
     payload: dict[str, Any]
@@ -79,6 +93,8 @@ class Ask:
     text: str | None
     stream: bool
     wants_usage: bool
+    size_bytes: int = 0
+    most_tokens: int | None = None
 
     def upstream_body(self, served_name: str) -> bytes:
         """Return the body for a replica: its model name, and usage on every stream."""
@@ -93,7 +109,8 @@ async def read_ask(request: web.Request, *, chat: bool) -> Ask:
     """Read a request body.
 
     Raises:
-        ApiError: 413 too large, 415 not JSON by its header, 400 not a usable request.
+        ApiError: 413 too large, 415 not JSON by its header, 408 it did not come in time, 400 not a
+            usable request.
     """
     # A form or text post could come from any web page a person has open; JSON cannot.
     if request.content_type != "application/json":
@@ -101,7 +118,13 @@ async def read_ask(request: web.Request, *, chat: bool) -> Ask:
     if request.headers.get("Content-Encoding", "identity") != "identity":
         raise ApiError(415, "Send the body without Content-Encoding.")
     try:
-        raw = await request.read()
+        if request.content.is_eof():  # as nearly always: saves the timer
+            raw = await request.read()
+        else:
+            async with asyncio.timeout(READ_S):
+                raw = await request.read()
+    except TimeoutError:
+        raise ApiError(408, f"The body did not come within {READ_S:.0f} s.") from None
     except web.HTTPRequestEntityTooLarge:
         limit_mib = MAX_BODY_BYTES // 1024**2
         raise ApiError(413, f"The body is larger than {limit_mib} MiB.") from None
@@ -134,6 +157,8 @@ def parse_ask(raw: bytes, *, chat: bool) -> Ask:
         text=body.text,
         stream=bool(body.stream),
         wants_usage=bool(options and options.include_usage),
+        size_bytes=len(raw),
+        most_tokens=body.most_tokens,
     )
 
 

@@ -1,225 +1,244 @@
 """Passes a request to a replica and its answer back, chunk by chunk."""
 
-import io
-from collections.abc import Sequence
-from itertools import count
+import asyncio
 
-import aiohttp
 from aiohttp import web
 
-from core.domain.deployment import Replica
-from core.routing.policy import pick_replica
 from core.serving.gateway.body import Ask
-from core.serving.gateway.errors import UNAVAILABLE, UPSTREAM, ApiError
-from core.serving.gateway.load import Load
+from core.serving.gateway.breaker import Breaker
+from core.serving.gateway.dispatch import Dispatch, Ticket, Weight, no_answer
+from core.serving.gateway.errors import UPSTREAM, ApiError
+from core.serving.gateway.speed import CHARS_PER_TOKEN, OutputLengths
 from core.serving.gateway.sse import Usage, UsageFilter, usage_of_body
 from core.serving.gateway.state import ViewKeeper
 from core.serving.gateway.trace import CALLER_GONE, Trace
+from core.serving.gateway.upstream import EVENT_STREAM, Connection, Connections, Unreachable
 
-RETRY_AFTER_S = 5
-CONNECT_S = 5.0
-SILENCE_S = 600.0
-# Shorter than the 5 s after which a vLLM server closes an idle connection: a request never
-# meets a connection that is being closed.
-KEEP_ALIVE_S = 3.0
-LARGE_BYTES = 256 * 1024
-EVENT_STREAM = "text/event-stream"
+MOST_TRIES = 3
+MAY_BE_THE_REQUEST = frozenset({500, 501})
+"""Server errors that may be the request's own doing: they say nothing about the replica."""
 STREAM_BROKE = b'data: {"error": {"message": "The replica died during the answer.", "type": '
 STREAM_BROKE += b'"upstream_error", "param": null, "code": 502}}\n\n'
+STREAM_LATE = b'data: {"error": {"message": "The answer took too long.", "type": '
+STREAM_LATE += b'"upstream_error", "param": null, "code": 504}}\n\n'
+KEPT = {"content-type": "Content-Type", "content-encoding": "Content-Encoding"}
+KEPT |= {"retry-after": "Retry-After"}
 
 
-class _Unreachable(Exception):
-    """The replica gave no answer; nothing was sent to the caller yet.
-
-    Args:
-        refused: Nobody listens there: asking the very same replica again is useless.
-    """
-
-    def __init__(self, reason: str, *, refused: bool) -> None:
-        super().__init__(reason)
-        self.refused = refused
-
-
-def upstream_session() -> aiohttp.ClientSession:
-    """Return the session all requests share: no limit of its own, no total timeout."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENCE_S),
-        auto_decompress=False,
-        cookie_jar=aiohttp.DummyCookieJar(),
-    )
+class _TryAnother(Exception):
+    """The replica answered with an error of its own, and another one may do better."""
 
 
 class Relay:
     """Talks to replicas.
 
     Args:
-        session: Shared connections.
+        connections: To replicas, shared.
         keeper: Knows the ready replicas.
-        load: Knows how busy they are.
+        dispatch: Gives each request a place on one.
+        breaker: Learns who fails.
+        lengths: Knows how long answers are.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, keeper: ViewKeeper, load: Load) -> None:
-        self._session = session
+    def __init__(
+        self,
+        connections: Connections,
+        keeper: ViewKeeper,
+        dispatch: Dispatch,
+        breaker: Breaker,
+        lengths: OutputLengths,
+    ) -> None:
+        self.retries = 0
+        self._connections = connections
         self._keeper = keeper
-        self._load = load
-        self._turns = count()
+        self._dispatch = dispatch
+        self._breaker = breaker
+        self._lengths = lengths
 
-    async def answer(self, request: web.Request, ask: Ask, trace: Trace) -> web.StreamResponse:
-        """Relay to the least busy replica of `trace.model`; once more when it does not answer.
+    def weight(self, ask: Ask, trace: Trace) -> Weight:
+        """Return how large an answer is expected to be."""
+        expected = self._lengths.expected(trace.model, trace.query_class, ask.most_tokens)
+        return Weight(ask.size_bytes / CHARS_PER_TOKEN, expected)
+
+    async def answer(
+        self, request: web.Request, ask: Ask, trace: Trace, weight: Weight
+    ) -> web.StreamResponse:
+        """Relay to the replica of `trace.model` with the least work; to another when it fails.
+
+        Nothing is tried again once a part of the answer went out.
 
         Raises:
-            ApiError: 503 no ready replica, 502 none answered, 504 one fell silent.
+            ApiError: 503 no ready replica, 429 all are full, 502 none answered.
         """
-        replica = self._pick(trace.model, ())
-        try:
-            return await self._relay(request, ask, trace, replica)
-        except _Unreachable as error:
-            self._load.suspect(replica)
-            self._keeper.refresh_soon()
-            again = self._pick(trace.model, (replica,), same_will_do=not error.refused)
-        try:
-            return await self._relay(request, ask, trace, again)
-        except _Unreachable as error:
-            self._load.suspect(again)
-            raise _no_answer(trace.model, error) from error
+        tried: list[str] = []
+        error: Unreachable | None = None
+        for _ in range(MOST_TRIES):
+            ticket = await self._dispatch.take(trace.model, weight, tried)
+            try:
+                return await self._on(ticket, request, ask, trace, tried)
+            except _TryAnother:
+                tried.append(ticket.replica.replica_id)
+            except Unreachable as problem:
+                again = error is None and not problem.refused
+                error = problem
+                self._breaker.failed(ticket.replica, refused=problem.refused)
+                self._keeper.refresh_soon()
+                others = self._dispatch.other_than(
+                    trace.model, [*tried, ticket.replica.replica_id]
+                )
+                # A cut connection may have been an idle one that was just closed.
+                if others or not again:
+                    tried.append(ticket.replica.replica_id)
+                if not others and not again:
+                    break
+            finally:
+                self._dispatch.give(ticket)
+            self.retries += 1
+        raise no_answer(trace.model, error)
 
-    def _pick(
-        self, model: str, tried: tuple[Replica, ...], *, same_will_do: bool = False
-    ) -> Replica:
-        ready = self._keeper.view.replicas.get(model, ())
-        if not ready:
-            raise ApiError(
-                503,
-                f"Model {model!r} has no ready replica right now.",
-                kind=UNAVAILABLE,
-                code="no_ready_replica",
-                retry_after_s=RETRY_AFTER_S,
-            )
-        tried_ids = {replica.replica_id for replica in tried}
-        untried = [replica for replica in ready if replica.replica_id not in tried_ids]
-        candidates = untried or (list(ready) if same_will_do else [])
-        if not candidates:
-            raise _no_answer(model, None)
-        return pick_replica(self._in_turn(candidates), self._load.outstanding)
-
-    def _in_turn(self, candidates: Sequence[Replica]) -> list[Replica]:
-        """Rotate, so that equally busy replicas take turns."""
-        preferred = self._load.preferred(candidates)
-        first = next(self._turns) % len(preferred)
-        return preferred[first:] + preferred[:first]
-
-    async def _relay(
-        self, request: web.Request, ask: Ask, trace: Trace, replica: Replica
+    async def _on(
+        self, ticket: Ticket, request: web.Request, ask: Ask, trace: Trace, tried: list[str]
     ) -> web.StreamResponse:
-        trace.replica_id = replica.replica_id
-        with self._load.on(replica):
-            async with await self._open(request.path, ask, trace, replica) as upstream:
-                if upstream.content_type == EVENT_STREAM:
-                    trace.answered = True
-                    return await _pass_stream(request, upstream, ask, trace)
-                return await _pass_whole(upstream, trace)
-
-    async def _open(
-        self, path: str, ask: Ask, trace: Trace, replica: Replica
-    ) -> aiohttp.ClientResponse:
-        headers = {"Content-Type": "application/json", "X-Request-Id": trace.request_id}
+        trace.replica_id = ticket.replica.replica_id
+        connection = await self._connections.open(ticket.replica)
         try:
-            return await self._session.post(
-                replica.base_url + path,
-                data=_sendable(ask.upstream_body(replica.kind.model)),
-                headers=headers,
-                allow_redirects=False,
-            )
-        except aiohttp.SocketTimeoutError:
-            raise _silent(trace.model) from None
-        except aiohttp.ClientError as error:
-            refused = isinstance(
-                error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError
-            )
-            raise _Unreachable(_reason(error), refused=refused) from error
+            async with asyncio.timeout_at(trace.deadline_s):
+                connection.send(*_request(request.path, ask, trace, ticket))
+                await connection.head()
+                self._judge(connection.status, ticket, trace, tried)
+                if connection.headers.get("content-type", "").startswith(EVENT_STREAM):
+                    return await self._pass_stream(connection, request, ask, trace, ticket)
+                return await self._pass_whole(connection, ask, trace, ticket)
+        except TimeoutError:
+            return await self._end_late(request, trace, ticket)
+        finally:
+            self._connections.give_back(connection)
 
+    async def _end_late(
+        self, request: web.Request, trace: Trace, ticket: Ticket
+    ) -> web.StreamResponse:
+        """Say that the time is over to a caller who reads; leave one who does not."""
+        if trace.response is None:
+            self._breaker.failed(ticket.replica, refused=False)
+            raise _late()
+        trace.status = 504
+        transport = request.transport
+        if transport is not None and transport.get_write_buffer_size():
+            transport.abort()
+        elif transport is not None:
+            await trace.response.write(STREAM_LATE)
+            await trace.response.write_eof()
+        return trace.response
 
-async def _pass_whole(upstream: aiohttp.ClientResponse, trace: Trace) -> web.Response:
-    """Return an answer that is one JSON document, or an error of the engine."""
-    try:
-        content = await upstream.read()
-    except aiohttp.SocketTimeoutError:
-        raise _silent(trace.model) from None
-    except aiohttp.ClientError as error:
-        raise _Unreachable(_reason(error), refused=False) from error
-    trace.answered = True
-    trace.note_bytes()
-    trace.status = upstream.status
-    trace.usage = usage_of_body(content) or Usage()
-    kept = ("Content-Type", "Content-Encoding", "Retry-After")
-    headers = {name: upstream.headers[name] for name in kept if name in upstream.headers}
-    return web.Response(status=upstream.status, body=content, headers={**headers, **trace.headers})
+    def _judge(self, status: int, ticket: Ticket, trace: Trace, tried: list[str]) -> None:
+        """Learn from an answer's status how the replica is."""
+        if status < 500:
+            self._breaker.succeeded(ticket.replica)
+            return
+        if status not in MAY_BE_THE_REQUEST:
+            self._breaker.failed(ticket.replica, refused=False)
+        tried_too = [*tried, ticket.replica.replica_id]
+        if len(tried_too) < MOST_TRIES and self._dispatch.other_than(trace.model, tried_too):
+            raise _TryAnother
 
+    async def _pass_whole(
+        self, connection: Connection, ask: Ask, trace: Trace, ticket: Ticket
+    ) -> web.Response:
+        """Return an answer that is one JSON document, or an error of the engine."""
+        content = await connection.body()
+        trace.answered = True
+        trace.note_bytes()
+        trace.status = connection.status
+        trace.usage = usage_of_body(content) or Usage()
+        if connection.status == 200:
+            self._note_cost(ask, trace, ticket, trace.usage.output_tokens or 0)
+        headers = {
+            kept: connection.headers[name]
+            for name, kept in KEPT.items()
+            if name in connection.headers
+        }
+        return web.Response(
+            status=connection.status, body=content, headers={**headers, **trace.headers}
+        )
 
-async def _pass_stream(
-    request: web.Request, upstream: aiohttp.ClientResponse, ask: Ask, trace: Trace
-) -> web.StreamResponse:
-    """Pass events on as they come, but for the usage event when only BOute wanted it."""
-    trace.status = upstream.status
-    headers = {"Content-Type": upstream.headers["Content-Type"], "Cache-Control": "no-cache"}
-    response = web.StreamResponse(status=upstream.status, headers={**headers, **trace.headers})
-    events = UsageFilter(strip=not ask.wants_usage)
-    try:
-        await response.prepare(request)
-        await _pump(upstream, response, events, trace)
-        await response.write_eof()
-    except ConnectionResetError:
-        trace.status = CALLER_GONE
-    finally:
-        trace.usage = events.usage
-    return response
-
-
-async def _pump(
-    upstream: aiohttp.ClientResponse,
-    response: web.StreamResponse,
-    events: UsageFilter,
-    trace: Trace,
-) -> None:
-    """Raises ConnectionResetError when the caller is gone."""
-    chunks = upstream.content.iter_any()
-    while True:
+    async def _pass_stream(
+        self,
+        connection: Connection,
+        request: web.Request,
+        ask: Ask,
+        trace: Trace,
+        ticket: Ticket,
+    ) -> web.StreamResponse:
+        """Pass events on as they come, but for the usage event when only BOute wanted it."""
+        trace.answered = True
+        trace.status = connection.status
+        headers = {"Content-Type": connection.headers["content-type"], "Cache-Control": "no-cache"}
+        trace.response = response = web.StreamResponse(
+            status=connection.status, headers={**headers, **trace.headers}
+        )
+        events = UsageFilter(strip=not ask.wants_usage)
         try:
-            chunk = await anext(chunks, b"")
-        except (aiohttp.ClientError, ConnectionResetError):
-            # The status line is gone already: say it in the stream, as engines do.
-            trace.status = 502
-            await response.write(STREAM_BROKE)
-            return
-        passed = events.feed(chunk) if chunk else events.end()
-        if passed:
-            trace.note_bytes()
-            await response.write(passed)
-        if not chunk:
-            return
+            await response.prepare(request)
+            await self._pump(connection, response, events, trace, ticket)
+            await response.write_eof()
+        except ConnectionResetError:
+            trace.status = CALLER_GONE
+        finally:
+            trace.usage = events.usage
+            self._note_cost(ask, trace, ticket, events.events)
+        return response
+
+    async def _pump(
+        self,
+        connection: Connection,
+        response: web.StreamResponse,
+        events: UsageFilter,
+        trace: Trace,
+        ticket: Ticket,
+    ) -> None:
+        """Raises ConnectionResetError when the caller is gone."""
+        while True:
+            try:
+                chunk = await connection.chunk()
+            except Unreachable:
+                # The status line is gone already: say it in the stream, as engines do.
+                trace.status = 502
+                await response.write(STREAM_BROKE)
+                return
+            before = events.events
+            passed = events.feed(chunk) if chunk else events.end()
+            if passed:
+                trace.note_bytes()
+                await response.write(passed)
+                self._dispatch.progress(ticket, events.events - before)
+            if not chunk:
+                return
+
+    def _note_cost(self, ask: Ask, trace: Trace, ticket: Ticket, seen_tokens: int) -> None:
+        """Price an answer by what the engine counted, or by what was seen of one that was cut."""
+        counted = trace.usage
+        sent = counted.input_tokens
+        if sent is None:
+            sent = round(ask.size_bytes / CHARS_PER_TOKEN)
+        made = seen_tokens if counted.output_tokens is None else counted.output_tokens
+        trace.cost_usd = ticket.speed.cost_usd(sent, made)
+        if counted.output_tokens is not None:
+            self._lengths.learn(trace.model, trace.query_class, counted.output_tokens)
 
 
-def _sendable(body: bytes) -> bytes | io.BytesIO:
-    """A large body goes out in pieces, so that other requests get their turn in between."""
-    return body if len(body) <= LARGE_BYTES else io.BytesIO(body)
+def _late() -> ApiError:
+    message = "The answer took longer than this gateway allows."
+    return ApiError(504, message, kind=UPSTREAM, code="time_limit")
 
 
-def _reason(error: aiohttp.ClientError) -> str:
-    return type(error).__name__
-
-
-def _no_answer(model: str, error: Exception | None) -> ApiError:
-    because = f" ({error})" if error else ""
-    return ApiError(
-        502,
-        f"No replica of model {model!r} answered{because}; BOute is replacing it.",
-        kind=UPSTREAM,
-        code="replica_unreachable",
-        retry_after_s=RETRY_AFTER_S,
+def _request(path: str, ask: Ask, trace: Trace, ticket: Ticket) -> tuple[bytes, bytes]:
+    """Return head and body of the request to a replica."""
+    body = ask.upstream_body(ticket.replica.kind.model)
+    head = (
+        f"POST {path} HTTP/1.1\r\n"
+        f"Host: {ticket.replica.host}:{ticket.replica.port}\r\n"
+        "Content-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n"
+        f"X-Request-Id: {trace.request_id}\r\n\r\n"
     )
-
-
-def _silent(model: str) -> ApiError:
-    message = f"A replica of model {model!r} sent nothing for {SILENCE_S:.0f} s."
-    return ApiError(504, message, kind=UPSTREAM, code="replica_silent")
+    return head.encode(), body

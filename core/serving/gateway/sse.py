@@ -34,10 +34,15 @@ class UsageFilter:
 
     Args:
         strip: Drop the event that holds nothing but usage.
+
+    Attributes:
+        usage: Tokens as the engine counted them, once it said so.
+        events: Events so far: about one per token.
     """
 
     def __init__(self, *, strip: bool) -> None:
         self.usage = Usage()
+        self.events = 0
         self._strip = strip
         self._rest = b""
         self._skip_blank = False
@@ -47,6 +52,7 @@ class UsageFilter:
 
         Only an unfinished line is held back: an event is never delayed by the next one.
         """
+        self.events += chunk.count(b"data:")
         if not self._rest and not self._skip_blank and self._is_plain(chunk):
             return chunk
         lines = (self._rest + chunk).splitlines(keepends=True)

@@ -5,20 +5,30 @@ than about a second unless the database is away.
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from statistics import fmean
 
 from core.domain.deployment import SERVING, Replica, ReplicaState
-from core.domain.plan import ServingPlan
+from core.domain.fleet import price_in_force
+from core.domain.ids import utc_now
+from core.domain.plan import ReplicaKind, ServingPlan
+from core.domain.tenant import first_of_month
 from core.errors import BOuteError
 from core.ports import UnitOfWork, UnitOfWorkFactory
-from core.routing.classifier import Classifier
+from core.routing.classifier import QueryClassifier
 from core.routing.policy import Router
+from core.routing.reading import read_classifier
+from core.serving.gateway.access import Callers, callers_of
+from core.serving.gateway.fixed import FixedFleet
+from core.serving.gateway.speed import Speed, speed_of
 
 log = logging.getLogger(__name__)
 
 REFRESH_S = 1.0
+SPEEDS_S = 30.0
+"""Profiles and prices change seldom, and reading them takes a while."""
 
 
 @dataclass(frozen=True)
@@ -30,19 +40,29 @@ class View:
         router: Chooses a model by that plan; None without one.
         classifier_version: Version of the router's classifier; None without one.
         replicas: Ready replicas per model.
+        speeds: How fast replica kinds are, and their price.
+        quality: Lower bound of the quality per (model, query class).
+        callers: Who has a working key.
+        month: First UTC day of the month that `spent_usd` adds up, ISO format.
+        spent_usd: Cost of that month per tenant, as far as it was written.
     """
 
     plan: ServingPlan | None = None
     router: Router | None = None
     classifier_version: int | None = None
     replicas: Mapping[str, tuple[Replica, ...]] = field(default_factory=dict)
+    speeds: Mapping[ReplicaKind, Speed] = field(default_factory=dict)
+    quality: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    callers: Callers = field(default_factory=dict)
+    month: str = ""
+    spent_usd: Mapping[str, float] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def plan_id(self) -> str:
         """Identity of the active plan; empty without one."""
         return self.plan.plan_id if self.plan else ""
 
-    @property
+    @cached_property
     def models(self) -> tuple[str, ...]:
         """Models that can answer now, sorted."""
         return tuple(sorted(self.replicas))
@@ -62,16 +82,30 @@ class ViewKeeper:
     Args:
         uow: Opens one transaction.
         every_s: Pause between refreshes, in seconds.
+        fleet: Plan and replicas of a fleet that somebody else runs; None for the database's.
     """
 
-    def __init__(self, uow: UnitOfWorkFactory, every_s: float = REFRESH_S) -> None:
+    def __init__(
+        self,
+        uow: UnitOfWorkFactory,
+        every_s: float = REFRESH_S,
+        fleet: FixedFleet | None = None,
+    ) -> None:
         self.view = View()
+        self._fleet = fleet
         self._uow = uow
         self._every_s = every_s
-        self._classifier: tuple[int | None, Classifier | None] = (None, None)
+        self._classifier: tuple[int | None, QueryClassifier | None] = (None, None)
         self._unusable: int | None = None
         self._read_at_s: float | None = None
         self._wake = asyncio.Event()
+        self._speeds: Mapping[ReplicaKind, Speed] = {}
+        self._speeds_until_s = 0.0
+        self._followers: list[Callable[[], None]] = []
+
+    def follow(self, changed: Callable[[], None]) -> None:
+        """Have a function called after each reading."""
+        self._followers.append(changed)
 
     @property
     def age_s(self) -> float:
@@ -109,6 +143,8 @@ class ViewKeeper:
             log.info("the database answers again")
         self._note_change(found)
         self.view, self._read_at_s = found, time.monotonic()
+        for changed in self._followers:
+            changed()
         return True
 
     def _note_change(self, found: View) -> None:
@@ -117,28 +153,62 @@ class ViewKeeper:
 
     def _read(self) -> View:
         with self._uow() as work:
-            active = work.deployments.active()
-            plan = active.plan if active else None
+            plan, replicas = self._served(work)
             version, classifier = self._newest_classifier(work)
-            replicas = _ready(work)
             if plan == self.view.plan and version == self.view.classifier_version:
                 # The router goes on, because it remembers how it has split each class so far.
-                return View(plan, self.view.router, version, replicas)
-            router = Router(plan, classifier, _by_quality(work)) if plan else None
-            return View(plan, router, version, replicas)
+                router = self.view.router
+            else:
+                router = Router(plan, classifier, _by_quality(work)) if plan else None
+            month = first_of_month(utc_now())
+            return View(
+                plan=plan,
+                router=router,
+                classifier_version=version,
+                replicas=replicas,
+                speeds=self._known_speeds(
+                    work, {r.kind for its in replicas.values() for r in its}
+                ),
+                quality={(e.model, e.query_class): e.lower for e in work.outcomes.estimates()},
+                callers=callers_of(work.tenants.all(), work.api_keys.all()),
+                month=month,
+                spent_usd=work.usage.cost_by_tenant(month),
+            )
 
-    def _newest_classifier(self, work: UnitOfWork) -> tuple[int | None, Classifier | None]:
+    def _served(
+        self, work: UnitOfWork
+    ) -> tuple[ServingPlan | None, dict[str, tuple[Replica, ...]]]:
+        """Return the plan to follow and the replicas that are ready."""
+        if self._fleet is not None:
+            return self._fleet.plan, _by_model(self._fleet.replicas())
+        active = work.deployments.active()
+        ready = [
+            replica
+            for replica in work.replicas.unfinished()
+            if replica.owner == SERVING and replica.state is ReplicaState.READY and replica.wanted
+        ]
+        return active.plan if active else None, _by_model(ready)
+
+    def _known_speeds(
+        self, work: UnitOfWork, kinds: Collection[ReplicaKind]
+    ) -> Mapping[ReplicaKind, Speed]:
+        now_s = time.monotonic()
+        if now_s >= self._speeds_until_s or not set(kinds) <= self._speeds.keys():
+            self._speeds, self._speeds_until_s = _speeds(work, kinds), now_s + SPEEDS_S
+        return self._speeds
+
+    def _newest_classifier(self, work: UnitOfWork) -> tuple[int | None, QueryClassifier | None]:
         version = work.classifiers.latest_version()
         if version is not None and version not in (self._classifier[0], self._unusable):
             self._classifier = self._load(work) or self._classifier
         return self._classifier
 
-    def _load(self, work: UnitOfWork) -> tuple[int, Classifier] | None:
+    def _load(self, work: UnitOfWork) -> tuple[int, QueryClassifier] | None:
         newest = work.classifiers.latest()
         if newest is None:
             return None
         try:
-            return newest[0], Classifier.from_bytes(newest[1])
+            return newest[0], read_classifier(newest[1])
         except BOuteError as error:
             # The plan must still be followed, by the classifier that is known, if any.
             self._unusable = newest[0]
@@ -146,12 +216,24 @@ class ViewKeeper:
             return None
 
 
-def _ready(work: UnitOfWork) -> dict[str, tuple[Replica, ...]]:
+def _by_model(replicas: Iterable[Replica]) -> dict[str, tuple[Replica, ...]]:
     found: dict[str, tuple[Replica, ...]] = {}
-    for replica in work.replicas.unfinished():
-        if replica.owner == SERVING and replica.state is ReplicaState.READY and replica.wanted:
-            found[replica.kind.model] = (*found.get(replica.kind.model, ()), replica)
+    for replica in replicas:
+        found[replica.kind.model] = (*found.get(replica.kind.model, ()), replica)
     return found
+
+
+def _speeds(work: UnitOfWork, kinds: Collection[ReplicaKind]) -> dict[ReplicaKind, Speed]:
+    profiles = {ReplicaKind(p.model, p.sku, p.tp, p.pp): p for p in work.profiles.latest()}
+    slots = {model.name: model.max_num_seqs for model in work.models.all()}
+    prices, now = work.prices.all(), utc_now()
+    in_force = {kind: price_in_force(prices, kind.sku, now) for kind in kinds}
+    return {
+        kind: speed_of(
+            kind, profiles.get(kind), slots.get(kind.model), price.usd_per_hour if price else None
+        )
+        for kind, price in in_force.items()
+    }
 
 
 def _by_quality(work: UnitOfWork) -> list[str]:

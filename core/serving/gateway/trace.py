@@ -1,11 +1,15 @@
 """What becomes known about one request on its way; ends as headers and as a record."""
 
+import math
 import time
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from aiohttp import web
+
 from core.domain.ids import new_id, utc_now
 from core.domain.traffic import RequestRecord
+from core.serving.gateway.access import Caller
 from core.serving.gateway.body import Ask
 from core.serving.gateway.sse import Usage
 
@@ -20,11 +24,17 @@ class Trace:
     Attributes:
         status: What the caller got; 500 until something better is known.
         answered: Whether the replica gave an answer, be it an error of its own.
+        deadline_s: When the answer must have ended, in the event loop's time.
+        response: The stream, once it has begun.
+        caller: Whose key it came with; None without one.
+        cost_usd: What the answer cost; None when unknown or there was none.
     """
 
     request_id: str = field(default_factory=new_id)
     at: datetime = field(default_factory=utc_now)
     started_s: float = field(default_factory=time.perf_counter)
+    deadline_s: float = math.inf
+    response: web.StreamResponse | None = None
     requested_model: str = ""
     query_class: str = ""
     model: str = ""
@@ -36,6 +46,8 @@ class Trace:
     usage: Usage = field(default_factory=Usage)
     streamed: bool = False
     prompt: str | None = None
+    caller: Caller | None = None
+    cost_usd: float | None = None
 
     def note(self, ask: Ask, *, with_prompt: bool) -> None:
         """Take over what the caller asked for."""
@@ -78,6 +90,9 @@ class Trace:
             output_tokens=self.usage.output_tokens,
             streamed=self.streamed,
             prompt=self.prompt,
+            tenant_id=self.caller.tenant.tenant_id if self.caller else "",
+            key_id=self.caller.key_id if self.caller else "",
+            cost_usd=self.cost_usd if self.answered else None,
         )
 
     def _since_start_ms(self, at_s: float) -> float:
