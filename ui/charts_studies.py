@@ -33,12 +33,14 @@ def comparison_bars(contenders: pd.DataFrame, aim: Aim) -> go.Figure:
             "pattern": {"shape": ["" if meets else "/" for meets in drawn["meets"]]},
         },
         text=[_label(form, row) for row in drawn.itertuples()],
-        textposition="auto",
+        textposition="outside",
+        cliponaxis=False,
         customdata=drawn[["placement", "note"]],
         hovertemplate="%{y}<br>%{customdata[0]}<br>%{customdata[1]}<extra></extra>",
         showlegend=False,
     )
-    figure.update_xaxes(title=title, rangemode="tozero")
+    # Room for the text beside the longest bar.
+    figure.update_xaxes(title=title, range=[0, 1.2 * float(drawn["value"].max() or 1.0)])
     figure.update_yaxes(title=None, autorange="reversed")
     layout(figure, 90 + 42 * max(1, len(drawn)))
     return figure

@@ -37,7 +37,7 @@ def binding_in_words(found: Infeasibility) -> str:
         if found.latency_counts
         else "No plan keeps all hard limits."
     )
-    names = [tables_studies.limit_name(r).lower() for r in found.binding]
+    names = [f"{r.constraint.value} {r.sku}".strip() for r in found.binding]
     if not names:
         return f"{what} **Changing one limit alone does not help:** two or more have to give way."
     listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
@@ -56,8 +56,8 @@ def _table(found: Infeasibility) -> None:
                 "Would have to be", help="The smallest change; the plan beside it was computed"
             ),
             "then": st.column_config.TextColumn("Then this could run", width="large"),
-            "cost": st.column_config.NumberColumn("Cost ($/h)", format="$%.4f"),
-            "p95_s": st.column_config.NumberColumn("P95 (s)", format="%.2f"),
+            "cost": "Cost",
+            "p95": "P95",
         },
     )
 

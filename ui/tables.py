@@ -181,7 +181,7 @@ def trials_frame(
             "alike": f"+{alike[t.number]} alike" if alike[t.number] else "",
             "not_offered": " ".join(objections(t.score, limits or Limits())),
             "running": t.plan.plan_id == running_plan_id,
-            "note": _note(t, t.number == chosen, t.plan.plan_id == running_plan_id),
+            "note": _note(t, t.number == chosen, t.plan.plan_id == running_plan_id, limits),
             "placement": placement_short(t.plan),
             "limits": "; ".join(t.score.violations),
         }
@@ -337,12 +337,13 @@ def classes_of(workload: Workload) -> str:
     return f"{shares} of {workload.rate_rps:.2f} req/s"
 
 
-def _note(trial: Trial, chosen: bool, running: bool) -> str:
+def _note(trial: Trial, chosen: bool, running: bool, limits: Limits | None) -> str:
     words = {
         "chosen": chosen,
         "running now": running,
         BASELINES.get(trial.origin.value, ""): trial.origin.value in BASELINES,
         "front": trial.on_front and trial.alike is None,
         f"like plan {trial.alike}": trial.alike is not None,
+        "not offered": trial.on_front and bool(objections(trial.score, limits or Limits())),
     }
     return ", ".join(word for word, holds in words.items() if holds)

@@ -10,6 +10,8 @@ from ui.formatting import (
     placement_in_words,
     placement_short,
     rate,
+    seconds,
+    usd_per_hour,
 )
 
 APPROACHES = {
@@ -69,8 +71,8 @@ def relaxations_frame(infeasibility: Infeasibility) -> pd.DataFrame:
             if relaxation.needed is not None
             else "does not help alone",
             "then": placement_in_words(relaxation.plan) if relaxation.plan else "",
-            "cost": relaxation.score.cost_usd_per_hour if relaxation.score else None,
-            "p95_s": relaxation.score.p95_e2e_s if relaxation.score else None,
+            "cost": usd_per_hour(relaxation.score.cost_usd_per_hour) if relaxation.score else "",
+            "p95": seconds(relaxation.score.p95_e2e_s) if relaxation.score else "",
         }
         for relaxation in infeasibility.relaxations
     )
@@ -78,7 +80,8 @@ def relaxations_frame(infeasibility: Infeasibility) -> pd.DataFrame:
 
 def limit_name(relaxation: Relaxation) -> str:
     """Return the limit in words: `Quality floor`, `Devices: cpu-core`."""
-    name = relaxation.constraint.value.capitalize()
+    name = relaxation.constraint.value
+    name = name[0].upper() + name[1:]
     return f"{name}: {relaxation.sku}" if relaxation.sku else name
 
 

@@ -9,7 +9,8 @@ import uvloop
 from aiohttp import web
 
 from core.errors import EnvironmentFailed
-from core.serving.gateway.app import make_app, make_runner
+from core.serving.gateway.app import Gateway
+from core.serving.gateway.site import make_runner
 from core.settings import Settings
 from db.unit_of_work import uow_factory
 
@@ -35,15 +36,17 @@ async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for sign in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sign, stop.set)
-    runner = make_runner(make_app(uow_factory(settings.database_url), settings))
-    await runner.setup()
-    try:
-        await _listen(runner, settings)
-        _spare_the_collector()
-        print(f"Gateway: http://{settings.host}:{settings.gateway_port}/v1", flush=True)
-        await stop.wait()
-    finally:
-        await runner.cleanup()
+    gateway = Gateway(uow_factory(settings.database_url), settings)
+    async with gateway.running():
+        runner = make_runner(gateway.site)
+        await runner.setup()
+        try:
+            await _listen(runner, settings)
+            _spare_the_collector()
+            print(f"Gateway: http://{settings.host}:{settings.gateway_port}/v1", flush=True)
+            await stop.wait()
+        finally:
+            await runner.cleanup()
 
 
 def _spare_the_collector() -> None:
@@ -57,7 +60,7 @@ def _spare_the_collector() -> None:
     gc.set_threshold(*COLLECT_AT)
 
 
-async def _listen(runner: web.AppRunner, settings: Settings) -> None:
+async def _listen(runner: web.ServerRunner, settings: Settings) -> None:
     # Beyond the default: a burst of new callers waits instead of being cut off.
     site = web.TCPSite(runner, settings.host, settings.gateway_port, backlog=1024)
     try:

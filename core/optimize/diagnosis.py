@@ -18,7 +18,7 @@ def diagnose(problem: Problem, planner: SeedPlanner, best_shares: Vector) -> Inf
         best_shares: K x M; routing with the highest lower bound of quality.
     """
     return (
-        _quality_out_of_reach(problem, best_shares)
+        _quality_out_of_reach(problem, planner, best_shares)
         or _too_little_capacity(problem, planner)
         or _budget_too_small(problem, planner)
         or Infeasible(
@@ -28,7 +28,9 @@ def diagnose(problem: Problem, planner: SeedPlanner, best_shares: Vector) -> Inf
     )
 
 
-def _quality_out_of_reach(problem: Problem, best_shares: Vector) -> Infeasible | None:
+def _quality_out_of_reach(
+    problem: Problem, planner: SeedPlanner, best_shares: Vector
+) -> Infeasible | None:
     floor = problem.facts.limits.quality_floor
     _, lower = problem.quality(best_shares)
     if lower >= floor:
@@ -43,9 +45,18 @@ def _quality_out_of_reach(problem: Problem, best_shares: Vector) -> Infeasible |
     return Infeasible(
         f"No routing reaches the quality floor of {floor:.3f}. The closest, {closest}, is sure of "
         f"{lower:.3f}: {floor - lower:.3f} short.{alone}",
-        f"Lower the floor to {_rounded_down(lower):.3f}, score more queries per class (the bound "
+        f"{_lower_floor(problem, planner, lower)}, score more queries per class (the bound "
         "rises as the interval narrows), or add a better model.",
     )
+
+
+def _lower_floor(problem: Problem, planner: SeedPlanner, lower: float) -> str:
+    """Name the floor that can be reached, if the fleet and the budget let it be."""
+    limits, floor = problem.facts.limits, _rounded_down(lower)
+    goal = Goal(floor, limits.max_utilisation, limits.budget_usd_per_hour)
+    if planner.solve(goal):
+        return f"Lower the floor to {floor:.3f}"
+    return f"Lower the floor (to less than {floor:.3f}: the other limits bind too)"
 
 
 def _best_single_model(problem: Problem) -> tuple[str, float]:

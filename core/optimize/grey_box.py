@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from core.domain.plan import PlanScore, ReplicaKind, ServingPlan
 from core.domain.study import KindTelemetry, Trial
@@ -25,7 +26,7 @@ from core.optimize.residual import Process, Residual, fitted_process, residual_o
 
 P95_SIGMA = 0.15
 """Of log P95 measured over that of a perfectly calibrated estimator: noise and what it lacks."""
-OVERLOAD_SIGMA = 0.1
+OVERLOAD_SIGMA = 0.05
 BARELY = 0.95
 """Load of a plan that kept up where it was not expected to."""
 RELINEARISED = 4
@@ -67,6 +68,15 @@ class Expected:
     log_p95: Vector
     residual_deviation: Vector
 
+    def take(self, chosen: NDArray[np.intp]) -> "Expected":
+        """Return some of the plans, by their positions."""
+        return Expected(
+            self.recalibrated[chosen],
+            self.load[chosen],
+            self.log_p95[chosen],
+            self.residual_deviation[chosen],
+        )
+
 
 class LatencyModel:
     """Learnt from the trials of a study that were measured.
@@ -89,6 +99,8 @@ class LatencyModel:
         self._measured = [t for t in trials if t.measured and table.holds(t.plan)]
         self._rows = table.rows([trial.plan for trial in self._measured])
         self._seen = seen
+        # Without telemetry, what is slow without being busy is told apart by one common stretch.
+        self._stretched = any(not trial.telemetry for trial in self._measured)
         self.effects = Effects(table.problem.kinds)
         self.belief = self._recalibrate()
         self._process = process
@@ -104,23 +116,34 @@ class LatencyModel:
 
     def expected(self, rows: Rows) -> Expected:
         """Return what is expected of plans, by all three layers."""
-        factors = self.belief.log_factors(rows.others)
-        log_p95, load = self.table.score(rows, factors)
+        log_p95, load = self._recalibrated(rows)
         mean, spread = self._residual.of(_features(rows, log_p95, load))
         return Expected(log_p95, load, log_p95 + mean, spread)
+
+    def drawn(self, rows: Rows, expected: Expected, effects: Vector) -> tuple[Vector, Vector]:
+        """Return P expected logarithms of the P95 and P loads, were these the effects (D)."""
+        log_p95, load = self.table.score(rows, self.belief.log_factors(rows.others, effects))
+        of_process = expected.log_p95 - expected.recalibrated
+        return log_p95 + self._stretched * effects[-1] + of_process, load
 
     def predict(self, rows: Rows) -> Prediction:
         """Return what is expected of plans, and how far it may be off."""
         expected = self.expected(rows)
         factors = self.belief.log_factors(rows.others)
         slopes = self.table.slopes(rows, factors, (expected.recalibrated, expected.load))
-        of_speeds = self.belief.deviations(slopes.log_p95, rows.others)
+        of_p95 = self.belief.combined(slopes.log_p95, rows.others)
+        of_p95[:, -1] = float(self._stretched)
+        of_load = self.belief.combined(slopes.log_load, rows.others)
         return Prediction(
             log_p95=expected.log_p95,
-            deviation=np.hypot(expected.residual_deviation, of_speeds),
+            deviation=np.hypot(expected.residual_deviation, self.belief.deviations(of_p95)),
             load=expected.load,
-            load_deviation=self.belief.deviations(slopes.log_load, rows.others),
+            load_deviation=self.belief.deviations(of_load),
         )
+
+    def _recalibrated(self, rows: Rows) -> tuple[Vector, Vector]:
+        log_p95, load = self.table.score(rows, self.belief.log_factors(rows.others))
+        return log_p95 + self._stretched * self.belief.mean[-1], load
 
     def slowdowns(self) -> list[Slowdown]:
         """Return by what factor the kinds that were measured take longer than profiled.
@@ -135,7 +158,7 @@ class LatencyModel:
             slope = np.zeros_like(others)
             slope[0, r] = 1.0
             log_factor = float(self.belief.log_factors(others)[0, r])
-            deviation = float(self.belief.deviations(slope, others)[0])
+            deviation = float(self.belief.deviations(self.belief.combined(slope, others))[0])
             found.append(Slowdown(self.effects.kinds[r], log_factor, deviation))
         return found
 
@@ -153,15 +176,23 @@ class LatencyModel:
         ]
         belief = Belief(self.effects, told)
         silent = [p for p, trial in enumerate(self._measured) if not trial.telemetry]
+        surprises: set[int] = set()
         for _ in range(RELINEARISED if silent else 0):
-            belief = Belief(self.effects, told + self._from_latency(belief, silent))
+            belief = Belief(self.effects, told + self._from_latency(belief, silent, surprises))
         return belief
 
     def _row(self, p: int, kind: ReplicaKind) -> Vector:
         return self.effects.row(kind, self._rows.others[p, self.effects.index[kind]])
 
-    def _from_latency(self, belief: Belief, silent: Sequence[int]) -> list[Observed]:
-        """Linearise what trials without telemetry say, around what is believed now."""
+    def _from_latency(
+        self, belief: Belief, silent: Sequence[int], surprises: set[int]
+    ) -> list[Observed]:
+        """Linearise what trials without telemetry say, around what is believed now.
+
+        Args:
+            surprises: Positions of plans that kept up, or did not, against what was believed;
+                grows. What was expected anyway teaches nothing; a surprise stays one.
+        """
         rows = self._rows.take(silent)
         factors = belief.log_factors(rows.others)
         log_p95, load = self.table.score(rows, factors)
@@ -173,10 +204,12 @@ class LatencyModel:
         for i, p in enumerate(silent):
             p95_s = _p95_s(self._measured[p])
             if p95_s is not None and np.isfinite(log_p95[i]):
-                off, row, sigma = np.log(p95_s) - log_p95[i], of_p95[i], P95_SIGMA
-            elif (p95_s is None) == (load[i] >= 1):
-                continue  # It was known to keep up, or not to.
+                off = np.log(p95_s) - log_p95[i] - belief.mean[-1]
+                row, sigma = of_p95[i], P95_SIGMA
+            elif p not in surprises and (p95_s is None) == (load[i] >= 1):
+                continue
             else:
+                surprises.add(p)
                 aim = BARELY if p95_s is not None else 1 / BARELY
                 off, row, sigma = np.log(aim / load[i]), of_load[i], OVERLOAD_SIGMA
             found.append(Observed(row, float(off + row @ belief.mean), sigma))
@@ -185,8 +218,7 @@ class LatencyModel:
     @cached_property
     def _left_over(self) -> tuple[Vector, Vector]:
         """Return features and log ratios of the measured plans that were expected to keep up."""
-        factors = self.belief.log_factors(self._rows.others)
-        log_p95, load = self.table.score(self._rows, factors)
+        log_p95, load = self._recalibrated(self._rows)
         features = _features(self._rows, log_p95, load)
         known = np.flatnonzero(np.isfinite(log_p95))
         p95_s = [_p95_s(self._measured[p]) for p in known]

@@ -27,8 +27,8 @@ from core.optimize.seeds import SeedPlanner, best_quality_shares
 FIRST = 3
 DRAWS = 2
 FIRST_DRAWS = 5
-EFFORT = Effort(evaluations=800, cpu_seconds=10.0)
-DRAWN_EFFORT = Effort(evaluations=200, cpu_seconds=5.0)
+SHARE, DRAWN_SHARE = 0.16, 0.04
+"""Of a study's effort, spent at the believed speeds and at each draw."""
 USUAL_SHARING = 0.5
 """Share of a node that others use, for kinds that no known plan has."""
 UTILISATION_SLACK = 1.03
@@ -69,24 +69,31 @@ def searched_pool(
     model: LatencyModel,
     plans: Sequence[ServingPlan],
     rng: np.random.Generator,
+    effort: Effort,
 ) -> Pool:
     """Return plans that are best at the believed speeds or at speeds drawn from the belief.
 
     Args:
         model: Belief of the time.
         plans: To start from; returned too.
+        effort: Of a whole study's search.
     """
     rows, belief = table.rows(plans), model.belief
     draws = belief.draws(DRAWS if belief.informed else FIRST_DRAWS, rng)
     pool, decoders = dict.fromkeys(plans), []
-    for effects, effort in [(belief.mean, EFFORT), *((draw, DRAWN_EFFORT) for draw in draws)]:
+    for effects, share in [(belief.mean, SHARE), *((draw, DRAWN_SHARE) for draw in draws)]:
         factors = belief.log_factors(_usual_sharing(rows), effects)
         decoder, best = _start(table, rows, factors)
         decoders.append(decoder)
         if decoder is not None:
-            found = local_search(decoder, best, rng, effort, lambda _: None)
+            found = local_search(decoder, best, rng, _part(effort, share), lambda _: None)
             pool.update(dict.fromkeys(found.plans))
     return Pool(list(pool), decoders[0])
+
+
+def _part(effort: Effort, share: float) -> Effort:
+    evaluations = max(1, round(effort.evaluations * share))
+    return replace(effort, evaluations=evaluations)
 
 
 def _usual_sharing(rows: Rows) -> Vector:

@@ -14,8 +14,9 @@ from core.estimate.speed import Vector
 from core.estimate.telemetry import Slowdown
 from core.estimate.validity import validate
 from core.optimize.failure_odds import failure_odds
-from core.optimize.grey_box import LatencyModel, Slowdowns, predicted_scores
+from core.optimize.grey_box import Expected, LatencyModel, Slowdowns, predicted_scores
 from core.optimize.improvement import expected_improvements
+from core.optimize.local_search import Effort
 from core.optimize.pareto import non_dominated, reference_point
 from core.optimize.plan_table import PlanTable, Rows
 from core.optimize.pool import Pool, checkpoint, searched_pool
@@ -25,12 +26,14 @@ from core.optimize.search import problem_of
 PLACEMENT_CHANGE = 0.05
 """Share of its expected improvement that a plan loses when it needs other replicas than the newest
 measured one: starting them takes a minute."""
-PROMISING = 120
+PROMISING = 60
 """Plans whose uncertainty is worked out, the best at a rough guess of it."""
 PARENTS, NEIGHBOURS = 20, 40
 """The most promising plans, and how many others like them are looked at for each proposal."""
 ROUGH_SIGMA = 0.15
 LEAST_DEVIATION = 0.01
+DRAWS = 8
+"""Of the believed speeds, in pairs of opposite deviation."""
 NEGLIGIBLE = 1e-5
 """Share of the whole volume: where no plan is expected to add more, the best known ones are
 measured again."""
@@ -58,6 +61,7 @@ class Situation:
         evaluated: Trials, in order.
         known: Plans that count: measured ones that keep the limits, and those being measured.
         taken: Plans not to be proposed.
+        rows, expected: The same as arrays, and what is expected of them.
         front: n x 3; cost, expected log latency (not the noisy one) and quality of `known`.
     """
 
@@ -66,6 +70,8 @@ class Situation:
     evaluated: Sequence[Trial]
     known: list[ServingPlan]
     taken: set[ServingPlan]
+    rows: Rows
+    expected: Expected
     front: Vector
 
 
@@ -74,12 +80,14 @@ class Advisor:
 
     Args:
         seed: Of the searches for plans.
+        effort: Of a whole study's search; those for proposals take a part of it.
 
     Raises:
         NotReady: Nothing can be placed at all.
     """
 
-    def __init__(self, facts: PlanningFacts, seed: int) -> None:
+    def __init__(self, facts: PlanningFacts, seed: int, effort: Effort) -> None:
+        self._effort = effort
         self._limits = facts.limits
         self._seed = seed
         self._table = PlanTable(problem_of(facts))
@@ -111,9 +119,10 @@ class Advisor:
         good = [t.plan for t in evaluated if t.measured and t.measured.feasible]
         known = [plan for plan in dict.fromkeys([*good, *pending]) if self._table.holds(plan)]
         rows = self._table.rows(known)
-        front = np.column_stack([rows.cost, model.expected(rows).log_p95, rows.quality])
+        expected = model.expected(rows)
+        front = np.column_stack([rows.cost, expected.log_p95, rows.quality])
         taken = {*pending, *(trial.plan for trial in evaluated)}
-        return Situation(model, basis.pool, evaluated, known, taken, front)
+        return Situation(model, basis.pool, evaluated, known, taken, rows, expected, front)
 
     def _basis_of(self, trials: Sequence[Trial], evaluated: Sequence[Trial]) -> Basis:
         """Return what the first evaluations give, the same whether later ones are there or not."""
@@ -124,7 +133,7 @@ class Advisor:
             start = [plan for plan in known if self._runs(plan)]
             model = LatencyModel(self._table, evaluated[:count], self._seen)
             rng = np.random.default_rng([self._seed, 1, count])
-            pool = searched_pool(self._table, model, start, rng)
+            pool = searched_pool(self._table, model, start, rng, self._effort)
             self._basis = Basis(count, pool, model.process)
         return self._basis
 
@@ -165,11 +174,24 @@ class Advisor:
         return rows.take(np.argsort(-worth, kind="stable")[:PROMISING]), reference
 
     def _worth(self, now: Situation, rows: Rows, reference: Vector) -> Vector:
-        """Return P expected improvements, less what speaks against a plan."""
-        expected = now.model.predict(rows)
-        candidates = _candidates(rows, expected.log_p95, expected.deviation)
-        worth = expected_improvements(candidates, now.front, reference)
-        worth *= self._odds(expected.load, expected.load_deviation)
+        """Return P expected improvements, less what speaks against a plan.
+
+        The speeds that are believed are drawn, and hold for the candidates and for the front they
+        are to improve: a plan much like a measured one is no surprise, however uncertain both are.
+        """
+        expected = now.model.expected(rows)
+        best = non_dominated(now.front * np.array([-1.0, -1.0, 1.0]))
+        known = now.rows.take(np.flatnonzero(best))
+        known_expected = now.expected.take(np.flatnonzero(best))
+        worth, least = np.zeros(len(rows.plans)), np.full(len(rows.plans), LEAST_DEVIATION)
+        rng = np.random.default_rng([self._seed, 3, len(now.taken)])
+        for effects in now.model.belief.paired_draws(DRAWS, rng):
+            log_p95, load = now.model.drawn(rows, expected, effects)
+            known_p95, _ = now.model.drawn(known, known_expected, effects)
+            front = np.column_stack([known.cost, known_p95, known.quality])
+            candidates = _candidates(rows, log_p95, expected.residual_deviation)
+            gains = expected_improvements(candidates, front, reference)
+            worth += self._odds(load, least) * gains / DRAWS
         worth *= 1 - failure_odds(rows.plans, now.evaluated)
         if now.evaluated:
             running = now.evaluated[-1].plan.placement
@@ -179,7 +201,7 @@ class Advisor:
     def _odds(self, load: Vector, deviation: Vector) -> Vector:
         """Return how likely plans keep the limit on utilisation."""
         room = np.log(self._limits.max_utilisation) - np.log(load)
-        odds: Vector = ndtr(room / np.maximum(deviation, LEAST_DEVIATION))
+        odds: Vector = ndtr(room / deviation)
         return odds
 
     def _reference(self, rows: Rows, log_p95: Vector, front: Vector) -> Vector:
@@ -223,6 +245,5 @@ def _least_certain(now: Situation) -> ServingPlan:
     So a tiny problem, measured completely, is measured again rather than left alone.
     """
     times = np.array([sum(t.plan == plan for t in now.evaluated) for plan in now.known])
-    rows = now.model.table.rows(now.known)
-    deviation = now.model.predict(rows).deviation
+    deviation = now.model.predict(now.rows).deviation
     return now.known[int(np.lexsort((-deviation, times))[0])]

@@ -108,6 +108,11 @@ class Belief:
         drawn: Vector = rng.multivariate_normal(self.mean, self.covariance, n, method="cholesky")
         return drawn
 
+    def paired_draws(self, n: int, rng: np.random.Generator) -> Vector:
+        """Return n x D draws (n even), in pairs around what is expected."""
+        half = self.draws(n // 2, rng)
+        return np.vstack([half, 2 * self.mean - half])
+
     def combined(self, slopes: Vector, others: Vector) -> Vector:
         """Return P x D weights of the effects in P sums over kinds of slope x log factor.
 
@@ -119,9 +124,8 @@ class Belief:
             rows[:, column] += slopes[:, r] * others[:, r]
         return rows
 
-    def deviations(self, slopes: Vector, others: Vector) -> Vector:
-        """Return the standard deviations of such sums."""
-        rows = self.combined(slopes, others)
+    def deviations(self, rows: Vector) -> Vector:
+        """Return the standard deviations of P weighted sums of effects (P x D)."""
         spread: Vector = np.sqrt(np.einsum("pd,de,pe->p", rows, self.covariance, rows))
         return spread
 

@@ -205,7 +205,7 @@ class Study:
             raise Infeasible(found.message)
 
     def _advice(self) -> Advisor:
-        self._advisor = self._advisor or Advisor(self._facts, self._seed)
+        self._advisor = self._advisor or Advisor(self._facts, self._seed, self._effort)
         return self._advisor
 
     def _next(self) -> Proposal:

@@ -27,7 +27,8 @@ from core.routing.classifier import Classifier
 from core.routing.features import SIZE
 from core.services import tenants
 from core.services.tenants import IssuedKey
-from core.serving.gateway.app import KEEPER, RECORDS, make_app, make_runner
+from core.serving.gateway.app import Gateway
+from core.serving.gateway.site import make_runner
 from core.settings import Settings
 
 EASY_TEXT = "2 + 2?"
@@ -102,15 +103,15 @@ class RunningGateway:
     """A gateway on a port of its own, and a client for it."""
 
     def __init__(
-        self, app: web.Application, url: str, client: aiohttp.ClientSession, uow: UnitOfWorkFactory
+        self, gateway: Gateway, url: str, client: aiohttp.ClientSession, uow: UnitOfWorkFactory
     ) -> None:
-        self.app = app
+        self.gateway = gateway
         self.url = url
         self.client = client
         self._uow = uow
 
     async def refresh(self) -> None:
-        assert await self.app[KEEPER].refresh()
+        assert await self.gateway.keeper.refresh()
 
     def ask(
         self, text: str = EASY_TEXT, model: str = "auto", key: str = "", **fields: object
@@ -125,7 +126,7 @@ class RunningGateway:
 
     async def records(self) -> list[RequestRecord]:
         """Every record so far, oldest first, through the database."""
-        assert await self.app[RECORDS].flush()
+        assert await self.gateway.records.flush()
         with self._uow() as work:
             return sorted(work.requests.latest(10_000), key=lambda record: record.at)
 
@@ -141,13 +142,14 @@ async def running_gateway(uow: UnitOfWorkFactory, **changes: Any) -> AsyncIterat
 
 @contextlib.asynccontextmanager
 async def _served(uow: UnitOfWorkFactory, settings: Settings) -> AsyncIterator[RunningGateway]:
-    app = make_app(uow, settings)
-    runner = make_runner(app)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        async with aiohttp.ClientSession() as client:
-            yield RunningGateway(app, url, client, uow)
-    finally:
-        await runner.cleanup()
+    gateway = Gateway(uow, settings)
+    async with gateway.running():
+        runner = make_runner(gateway.site)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+            async with aiohttp.ClientSession() as client:
+                yield RunningGateway(gateway, url, client, uow)
+        finally:
+            await runner.cleanup()

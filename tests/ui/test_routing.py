@@ -53,9 +53,7 @@ def test_a_router_is_shown_with_its_bounds_and_a_threshold_in_words(
     assert bands["queries"].sum() == 200
 
 
-def test_without_a_report_the_page_says_what_is_missing(
-    seeded: Full, open_page: OpenPage
-) -> None:
+def test_without_a_report_the_page_says_what_is_missing(seeded: Full, open_page: OpenPage) -> None:
     assert "two models have to be scored on the same queries" in texts(open_page("workload"))
 
 

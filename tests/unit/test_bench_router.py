@@ -8,12 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from core.entrypoints.cli import main
-from core.errors import NotFound
 from core.entrypoints.bench.headline_data import QUESTIONS
 from core.entrypoints.bench.router import OURS, TABLE, told
 from core.entrypoints.bench.router_peers import PEERS
 from core.entrypoints.bench.router_questions import MODELS, questions_in
+from core.entrypoints.cli import main
+from core.errors import NotFound
 from tests.unit.routing_world import world
 
 COUNT = 160
@@ -43,9 +43,7 @@ def test_questions_of_one_wording_are_one_group(data: Path) -> None:
     assert set(questions.gain.tolist()) <= {-1.0, 0.0, 1.0}
 
 
-def test_every_router_is_measured_and_told(
-    data: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_router_is_measured_and_told(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "router", "--data", str(data), "--folds", "2", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     routers = result["routers"]

@@ -151,7 +151,8 @@ def test_any_measurement_is_survived(factors: list[float], sku: str) -> None:
     assert math.isfinite(value_s)
     assert 0.02 < sigma < 5
     ratio = value_s / case("7b", sku).predicted_s
-    assert 0.3 * min(1, *factors) < ratio < 3 * max(1, *factors)
+    # Effects of the batch are extrapolated to the case, so it may lie beyond what was measured.
+    assert 0.05 * min(1, *factors) < ratio < 20 * max(1, *factors)
 
 
 @settings(deadline=None)

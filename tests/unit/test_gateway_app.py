@@ -14,7 +14,6 @@ from core.domain.deployment import ReplicaState
 from core.domain.ids import utc_now
 from core.errors import EnvironmentFailed
 from core.ports import UnitOfWork, UnitOfWorkFactory
-from core.serving.gateway.app import KEEPER, RECORDS
 from tests.fakes.gateway_world import (
     EASY_TEXT,
     HARD_TEXT,
@@ -345,10 +344,10 @@ async def test_an_outage_of_the_database_stops_nothing(
     seed_plan(memory_uow, {"small": [small.port]})
     async with running_gateway(database) as gateway:
         away = True
-        assert not await gateway.app[KEEPER].refresh()
+        assert not await gateway.gateway.keeper.refresh()
         async with gateway.ask() as answer:
             assert answer.status == 200
-        assert not await gateway.app[RECORDS].flush()
+        assert not await gateway.gateway.records.flush()
         away = False
         [record] = await gateway.records()
         assert record.request_id == answer.headers["X-BOute-Request-Id"]

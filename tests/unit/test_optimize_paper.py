@@ -29,7 +29,7 @@ def space(models: int = 3, classes: int = 3) -> tuple[Search, ThresholdSpace]:
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=2))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_thresholds_split_the_traffic_by_rank(cuts: list[float]):
     """Against a slow oracle: rank many queries and send each where the thresholds say."""
     search, made = space()
@@ -40,13 +40,13 @@ def test_thresholds_split_the_traffic_by_rank(cuts: list[float]):
     weakest_first = np.argsort(problem.weights @ problem.mean, kind="stable")
     ends = np.cumsum(problem.weights[easiest_first])
     counted = np.zeros_like(shares)
-    ranks = (np.arange(20_000) + 0.5) / 20_000
+    ranks = (np.arange(2_000) + 0.5) / 2_000
     for rank in ranks:
         k = easiest_first[min(int(np.searchsorted(ends, rank)), len(ends) - 1)]
         m = weakest_first[sum(rank > cut for cut in cuts)]
         counted[k, m] += 1
     slow = counted / counted.sum(axis=1, keepdims=True)
-    assert shares == pytest.approx(slow, abs=2e-3)
+    assert shares == pytest.approx(slow, abs=5e-3)
 
 
 def test_every_point_is_a_valid_plan_and_close_to_its_own_point():

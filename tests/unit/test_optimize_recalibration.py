@@ -39,9 +39,9 @@ def test_kinds_that_were_not_measured_borrow_from_relatives() -> None:
     same_model, stranger = factor[ReplicaKind("a", "y", 1)], factor[ReplicaKind("b", "z", 1)]
     assert 0.45 < measured < 0.5
     assert measured > twin > same_model > stranger > 0
-    slope = np.eye(len(KINDS))
-    deviation = belief.deviations(slope, np.zeros_like(slope))
-    prior = Belief(effects, []).deviations(slope, np.zeros_like(slope))
+    rows = belief.combined(np.eye(len(KINDS)), np.zeros((len(KINDS), len(KINDS))))
+    assert np.array_equal(rows, effects.rows)
+    deviation, prior = belief.deviations(rows), Belief(effects, []).deviations(rows)
     assert deviation[0] < deviation[1] < prior[1]
     assert prior == pytest.approx(np.full(len(KINDS), 0.35), abs=0.02)
 

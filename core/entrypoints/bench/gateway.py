@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -197,10 +197,10 @@ class _Bench:
         seconds = str(self._parsed.seconds)
         options = ["--stream", "--rate", rate, "--seconds", seconds, "--seed", str(number)]
         seen = self._load(subject, options)
-        (ttft_p50, ttft_p99), (e2e_p50, e2e_p99) = (
-            _percentiles(seen[name]) for name in ("ttft_ms", "e2e_ms")
-        )
-        return Latency(ttft_p50, ttft_p99, e2e_p50, e2e_p99)
+        ttft, e2e = seen["ttft_ms"], seen["e2e_ms"]
+        if not (ttft and e2e):
+            raise EngineFailed(f"{subject.name} answered nothing.")
+        return Latency(ttft["p50"], ttft["p99"], e2e["p50"], e2e["p99"])
 
     def _closed(self, subject: Subject, kind: str) -> float:
         options = ["--callers", str(CALLERS), "--seconds", str(self._parsed.seconds / 2)]
@@ -281,11 +281,6 @@ def told(result: dict[str, Any]) -> str:
         lines.append(f"in front of vLLM: {result['real']}")
     lines += [f"{'met   ' if met else 'MISSED'} {bar}" for bar, met in result["bars"].items()]
     return "\n".join(lines)
-
-
-def _percentiles(values: Sequence[float]) -> tuple[float, float]:
-    cuts = quantiles(values, n=100)
-    return cuts[49], cuts[98]
 
 
 def _two_cores() -> tuple[int, int]:

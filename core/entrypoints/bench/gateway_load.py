@@ -14,6 +14,7 @@ import re
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from statistics import quantiles
 from typing import cast
 
 import uvloop
@@ -212,11 +213,20 @@ async def _run(given: argparse.Namespace) -> dict[str, object]:
         rate_rps = await load.closed_loop(given.callers, given.seconds)
     seen = load.seen
     return {
-        "ttft_ms": seen.ttft_ms,
-        "e2e_ms": seen.e2e_ms,
+        "answers": len(seen.e2e_ms),
+        "ttft_ms": percentiles(seen.ttft_ms),
+        "e2e_ms": percentiles(seen.e2e_ms),
         "problems": dict(seen.problems),
         "requests_per_s": rate_rps,
     }
+
+
+def percentiles(values: list[float]) -> dict[str, float]:
+    """Return the median and the 99th percentile; nothing of fewer than two values."""
+    if len(values) < 2:
+        return {}
+    cuts = quantiles(values, n=100)
+    return {"p50": cuts[49], "p99": cuts[98]}
 
 
 def main() -> None:

@@ -12,12 +12,18 @@ Every approach gets the same limits, search effort, simulator and fresh requests
 """
 
 import argparse
+import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from core.domain.comparison import Approach, Comparison, Contender
+from core.domain.planning import PlanningFacts
+from core.domain.trace import Trace
+from core.entrypoints.bench.headline_promise import promises
 from core.entrypoints.bench.headline_quality import Bands
 from core.entrypoints.bench.headline_settings import (
     FLEETS,
@@ -33,8 +39,21 @@ from core.optimize.comparison import EVALUATIONS, Contest
 from core.settings import Settings
 
 
+@dataclass(frozen=True)
+class _Case:
+    """Settings that differ in the wanted latency only, and all that answering them takes."""
+
+    settings: Sequence[Setting]
+    sla_s: Sequence[float]
+    facts: PlanningFacts
+    trace: Trace
+    bands: Bands
+    seed: int
+    evaluations: int
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add where the data is, and how many settings to run."""
+    """Add where the data is, and how much to do."""
     parser.add_argument("--data", type=Path, required=True, help="folder with the published files")
     parser.add_argument("--settings", type=int, default=27, help="how many of the 81 settings")
     parser.add_argument(
@@ -42,6 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=EVALUATIONS,
         help="plans tried per question and approach",
+    )
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, help="settings at the same time"
     )
     parser.add_argument("--seed", type=int, default=1)
 
@@ -55,20 +77,16 @@ def run(parsed: argparse.Namespace, _: Settings) -> dict[str, Any]:
     say("Reading the data and training the classifier of questions")
     published = Published(parsed.data, parsed.seed)
     chosen = settings(parsed.settings)
+    cases = [_case(published, group, parsed) for group in by_problem(chosen)]
     found: list[dict[str, Any]] = []
-    for group in by_problem(chosen):
-        contest = Contest(
-            published.facts(group[0]),
-            seed=parsed.seed,
-            trace=published.trace,
-            evaluations=parsed.evaluations,
-        )
-        for answer in _answers(published, contest, group):
+    for answers in _in_parallel(cases, parsed.workers):
+        for answer in answers:
             found.append(answer)
             say(f"{len(found)} of {len(chosen)}: {answer['name']}")
     return {
         "seed": parsed.seed,
         "data": _described(published),
+        "promises": promises(published, chosen[0]),
         "settings": found,
         "averages": averages(found),
     }
@@ -79,26 +97,50 @@ def told(result: dict[str, Any]) -> str:
     return text(result)
 
 
-def _answers(
-    published: Published, contest: Contest, group: Sequence[Setting]
-) -> Iterator[dict[str, Any]]:
-    """Yield the answers to settings that differ in the wanted latency only."""
-    for setting in group:
-        savings = contest.cheapest(published.sla_s(setting))
-        budget = _spent_on_one_model(savings)
-        asked = {"savings": savings}
-        if budget is not None:
-            asked["latency"] = contest.fastest(budget)
-            asked["throughput"] = contest.most_throughput(budget)
-        yield {
-            "name": setting.name,
-            **asdict(setting),
-            "rate_rps": published.trace_rate_rps * setting.rate,
-            "quality_floor": savings.quality_floor,
-            "sla_p95_s": savings.sla_p95_e2e_s,
-            "budget_usd_per_hour": budget,
-            **{aim: _comparison(comparison, published.bands) for aim, comparison in asked.items()},
-        }
+def _case(published: Published, group: Sequence[Setting], parsed: argparse.Namespace) -> _Case:
+    return _Case(
+        settings=group,
+        sla_s=[published.sla_s(setting) for setting in group],
+        facts=published.facts(group[0]),
+        trace=published.trace,
+        bands=published.bands,
+        seed=parsed.seed,
+        evaluations=parsed.evaluations,
+    )
+
+
+def _in_parallel(cases: Sequence[_Case], workers: int) -> Iterator[list[dict[str, Any]]]:
+    if workers <= 1:
+        yield from map(_answers, cases)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(_answers, cases)
+
+
+def _answers(case: _Case) -> list[dict[str, Any]]:
+    contest = Contest(case.facts, seed=case.seed, trace=case.trace, evaluations=case.evaluations)
+    return [
+        _answer(contest, setting, sla_s, case)
+        for setting, sla_s in zip(case.settings, case.sla_s, strict=True)
+    ]
+
+
+def _answer(contest: Contest, setting: Setting, sla_s: float, case: _Case) -> dict[str, Any]:
+    savings = contest.cheapest(sla_s)
+    budget = _spent_on_one_model(savings)
+    asked = {"savings": savings}
+    if budget is not None:
+        asked["latency"] = contest.fastest(budget)
+        asked["throughput"] = contest.most_throughput(budget)
+    return {
+        "name": setting.name,
+        **asdict(setting),
+        "rate_rps": case.facts.workload.rate_rps,
+        "quality_floor": savings.quality_floor,
+        "sla_p95_s": savings.sla_p95_e2e_s,
+        "budget_usd_per_hour": budget,
+        **{aim: _comparison(comparison, case.bands) for aim, comparison in asked.items()},
+    }
 
 
 def _spent_on_one_model(savings: Comparison) -> float | None:

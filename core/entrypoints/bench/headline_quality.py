@@ -45,17 +45,17 @@ class Questions:
     """n questions.
 
     Attributes:
-        texts: n; question and options as a model is asked.
+        rows: n x features of question and options as a model is asked.
         groups: n; equal for equal questions.
         right: n x 2; 1 where the small, the large model answers right, else 0.
     """
 
-    texts: Sequence[str]
+    rows: NDArray[np.float32]
     groups: Integers
     right: Vector
 
     def __len__(self) -> int:
-        return len(self.texts)
+        return len(self.rows)
 
 
 @dataclass(frozen=True)
@@ -98,14 +98,15 @@ def questions_in(folder: Path) -> Questions:
     asked, options, *right = columns_of(
         folder / QUESTIONS, ["question", "options_json", *outcomes]
     )
-    texts = ["\n".join((q, *json.loads(o))) for q, o in zip(asked, options, strict=True)]
+    texts = ("\n".join((q, *json.loads(o))) for q, o in zip(asked, options, strict=True))
+    rows = np.stack([features(text) for text in texts])
     _, groups = np.unique(np.array(asked, dtype=object), return_inverse=True)
-    return Questions(texts, groups, np.array(right, dtype=float).T)
+    return Questions(rows, groups, np.array(right, dtype=float).T)
 
 
 def bands_of(questions: Questions, seed: int) -> Bands:
     """Split the questions into known and traffic, and both into bands."""
-    rows = np.stack([features(text) for text in questions.texts])
+    rows = questions.rows
     fold = _folds(questions.groups, seed)
     traffic, known = np.flatnonzero(fold < 0), np.flatnonzero(fold >= 0)
     small = questions.right[:, 0]

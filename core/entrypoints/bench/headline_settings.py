@@ -9,6 +9,7 @@ replica of the fleet.
 
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -36,7 +37,7 @@ from core.estimate.quality import mixture_quality
 from core.estimate.speed import Vector
 from core.estimate.traffic import requests_of, summarised
 
-RATES = (1.0, 2.0, 4.0)
+RATES = (1.0, 4.0, 16.0)
 """Multiples of the trace's 5.5 requests/s."""
 FLOORS = {"low": 0.25, "medium": 0.5, "high": 0.75}
 """Where between the two models alone, 0..1."""
@@ -57,19 +58,19 @@ class Rented:
 
 FLEETS: Mapping[str, tuple[Rented, ...]] = {
     "Nebius": (
-        Rented("Nebius", "L40S", "L40S", 1, 32),
-        Rented("Nebius", "H100-SXM-80GB", "H100-SXM-80GB", 8, 4),
-        Rented("Nebius", "B200", "B200-SXM-180GB", 8, 1),
+        Rented("Nebius", "L40S", "L40S", 1, 128),
+        Rented("Nebius", "H100-SXM-80GB", "H100-SXM-80GB", 8, 16),
+        Rented("Nebius", "B200", "B200-SXM-180GB", 8, 4),
     ),
     "Verda": (
-        Rented("Verda", "A100-80GB", "A100-SXM-80GB", 4, 16),
-        Rented("Verda", "H100-80GB", "H100-SXM-80GB", 1, 16),
-        Rented("Verda", "H200", "H200-SXM-141GB", 2, 8),
+        Rented("Verda", "A100-80GB", "A100-SXM-80GB", 4, 64),
+        Rented("Verda", "H100-80GB", "H100-SXM-80GB", 1, 64),
+        Rented("Verda", "H200", "H200-SXM-141GB", 2, 32),
     ),
     "mixed": (
-        Rented("Nebius", "L40S", "L40S", 4, 4),
-        Rented("RunPod", "A100-80GB", "A100-SXM-80GB", 8, 4),
-        Rented("Hyperstack", "H100-SXM-80GB", "H100-SXM-80GB", 8, 1),
+        Rented("Nebius", "L40S", "L40S", 4, 16),
+        Rented("RunPod", "A100-80GB", "A100-SXM-80GB", 8, 16),
+        Rented("Hyperstack", "H100-SXM-80GB", "H100-SXM-80GB", 8, 2),
     ),
 }
 """Two providers' own lists, and a fleet with few of the best GPU."""
@@ -121,12 +122,19 @@ class Published:
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.speeds: Mapping[ReplicaKind, Speed] = speeds(folder)
-        self.bands: Bands = bands_of(questions_in(folder), seed)
+        self._questions = questions_in(folder)
+        self.bands: Bands = bands_of(self._questions, seed)
         counts = self.bands.known[:, 0]
         self.trace = in_classes(trace_in(folder), self.bands.names, counts, seed)
         self.workload = summarised(self.trace, "Azure conversations", "azure", NOW, source=TRACE)
         self.trace_rate_rps = self.workload.rate_rps
         self._prices = rows_of(folder / PRICES)
+
+    def split_anew(self, seed: int) -> "Published":
+        """Return the same data with other questions known, and others traffic."""
+        other = copy(self)
+        other.bands = bands_of(self._questions, seed)
+        return other
 
     def facts(self, setting: Setting) -> PlanningFacts:
         """Return the problem without its latency, which is `sla_s`."""

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from aiohttp import web
 from pydantic import BaseModel, Field, StrictBool, StrictInt, StrictStr, ValidationError
@@ -13,6 +13,8 @@ from core.serving.gateway.errors import ApiError
 MAX_BODY_BYTES = 4 * 1024 * 1024
 READ_S = 30.0
 """Longest time a caller may take to send a body."""
+MOST_EARLIER = 8
+"""Messages before the query that are looked at."""
 AUTO = "auto"
 
 TokenIds = list[StrictInt]
@@ -60,12 +62,25 @@ class _ChatBody(_Body):
     @property
     def text(self) -> str:
         """Text of the last user message: the query to classify."""
-        from_user = [message for message in self.messages if message.role == "user"]
-        return (from_user or self.messages)[-1].text
+        return self.messages[self._asked].text
+
+    @property
+    def earlier(self) -> tuple[str, ...]:
+        """Texts of the messages just before it, oldest first."""
+        asked = self._asked
+        return tuple(m.text for m in self.messages[max(0, asked - MOST_EARLIER) : asked])
+
+    @property
+    def _asked(self) -> int:
+        """Place of the last user message, or of the last one."""
+        last = len(self.messages) - 1
+        from_user = (n for n in range(last, -1, -1) if self.messages[n].role == "user")
+        return next(from_user, last)
 
 
 class _CompletionBody(_Body):
     prompt: StrictStr | list[StrictStr] | TokenIds | list[TokenIds]
+    earlier: ClassVar[tuple[str, ...]] = ()
 
     @property
     def text(self) -> str | None:
@@ -82,6 +97,7 @@ class Ask:
         payload: The caller's JSON object as it came.
         model: `auto` or a model's name.
         text: Query to classify; None when the caller sent token ids.
+        earlier: Messages of the conversation before it.
         stream: Whether the answer is to come as server-sent events.
         wants_usage: Whether the caller asked for the usage event of a stream.
         size_bytes: Of the body; what the prompt's length is guessed from.
@@ -95,6 +111,7 @@ class Ask:
     wants_usage: bool
     size_bytes: int = 0
     most_tokens: int | None = None
+    earlier: tuple[str, ...] = ()
 
     def upstream_body(self, served_name: str) -> bytes:
         """Return the body for a replica: its model name, and usage on every stream."""
@@ -105,7 +122,7 @@ class Ask:
         return json.dumps(self.payload | changes, separators=(",", ":")).encode()
 
 
-async def read_ask(request: web.Request, *, chat: bool) -> Ask:
+async def read_ask(request: web.BaseRequest, *, chat: bool) -> Ask:
     """Read a request body.
 
     Raises:
@@ -117,6 +134,7 @@ async def read_ask(request: web.Request, *, chat: bool) -> Ask:
         raise ApiError(415, "Send the header 'Content-Type: application/json'.")
     if request.headers.get("Content-Encoding", "identity") != "identity":
         raise ApiError(415, "Send the body without Content-Encoding.")
+    await _expected(request)
     try:
         if request.content.is_eof():  # as nearly always: saves the timer
             raw = await request.read()
@@ -129,6 +147,17 @@ async def read_ask(request: web.Request, *, chat: bool) -> Ask:
         limit_mib = MAX_BODY_BYTES // 1024**2
         raise ApiError(413, f"The body is larger than {limit_mib} MiB.") from None
     return parse_ask(raw, chat=chat)
+
+
+async def _expected(request: web.BaseRequest) -> None:
+    """Let a caller send its body who asks whether it may, as curl does with large ones."""
+    expected = request.headers.get("Expect")
+    if expected is None:
+        return
+    if expected.lower() != "100-continue":
+        raise ApiError(417, "The only Expect that is known is 100-continue.")
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0  # the answer itself has not begun
 
 
 def parse_ask(raw: bytes, *, chat: bool) -> Ask:
@@ -159,6 +188,7 @@ def parse_ask(raw: bytes, *, chat: bool) -> Ask:
         wants_usage=bool(options and options.include_usage),
         size_bytes=len(raw),
         most_tokens=body.most_tokens,
+        earlier=body.earlier,
     )
 
 

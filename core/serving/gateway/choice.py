@@ -25,14 +25,15 @@ def choose(view: View, ask: Ask, tenant: Tenant | None, trace: Trace) -> None:
         return
     floor = tenant.quality_floor if tenant else None
     try:
-        _route(view, storable(ask.text or ""), floor, trace)
+        _route(view, ask, floor, trace)
     except NotReady as error:
         raise _not_ready(str(error), "no_ready_replica") from error
 
 
-def _route(view: View, text: str, floor: float | None, trace: Trace) -> None:
+def _route(view: View, ask: Ask, floor: float | None, trace: Trace) -> None:
     assert view.router is not None
-    decision = view.router.choose(text, view.models)
+    earlier = tuple(map(storable, ask.earlier))
+    decision = view.router.choose(storable(ask.text or ""), view.models, earlier)
     if decision.confidence:  # without a classifier the class is only the router's way out
         trace.query_class = decision.query_class
     trace.model = decision.model

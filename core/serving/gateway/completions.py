@@ -53,15 +53,15 @@ class Completions:
         self._log_prompts = log_prompts
         self._time_limit_s = time_limit_s
 
-    async def chat(self, request: web.Request) -> web.StreamResponse:
+    async def chat(self, request: web.BaseRequest) -> web.StreamResponse:
         """POST /v1/chat/completions."""
         return await self._recorded(request, chat=True)
 
-    async def text(self, request: web.Request) -> web.StreamResponse:
+    async def text(self, request: web.BaseRequest) -> web.StreamResponse:
         """POST /v1/completions."""
         return await self._recorded(request, chat=False)
 
-    async def _recorded(self, request: web.Request, *, chat: bool) -> web.StreamResponse:
+    async def _recorded(self, request: web.BaseRequest, *, chat: bool) -> web.StreamResponse:
         trace = Trace()
         trace.deadline_s = asyncio.get_running_loop().time() + self._time_limit_s
         self._metrics.in_flight.inc()
@@ -81,7 +81,7 @@ class Completions:
             self._metrics.count(record)
 
     async def _answer(
-        self, request: web.Request, trace: Trace, *, chat: bool
+        self, request: web.BaseRequest, trace: Trace, *, chat: bool
     ) -> web.StreamResponse:
         view = self._keeper.view
         authorization = request.headers.get("Authorization", "")

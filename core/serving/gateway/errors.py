@@ -1,14 +1,12 @@
 """Errors in the shape OpenAI clients understand."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 
 from aiohttp import web
 
 INVALID = "invalid_request_error"
 UNAVAILABLE = "service_unavailable"
 UPSTREAM = "upstream_error"
-
-Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class ApiError(Exception):
@@ -51,28 +49,3 @@ class ApiError(Exception):
         """Return the HTTP answer, with extra headers."""
         retry = {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
         return web.json_response(self.body, status=self.status, headers={**headers, **retry})
-
-
-@web.middleware
-async def openai_errors(request: web.Request, handler: Answer) -> web.StreamResponse:
-    """Give aiohttp's own errors (no such path, wrong method) the OpenAI shape too."""
-    try:
-        return await handler(request)
-    except ApiError as error:
-        return error.response({})
-    except web.HTTPException as error:
-        if error.status < 400:
-            raise
-        return _from_http(error, request).response(_allow(error))
-
-
-def _from_http(error: web.HTTPException, request: web.Request) -> ApiError:
-    if error.status == 404:
-        message = f"There is no {request.path!r} here; see GET / for what there is."
-    else:
-        message = f"{request.method} {request.path!r}: {error.reason}."
-    return ApiError(error.status, message)
-
-
-def _allow(error: web.HTTPException) -> dict[str, str]:
-    return {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}

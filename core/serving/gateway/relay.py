@@ -61,7 +61,7 @@ class Relay:
         return Weight(ask.size_bytes / CHARS_PER_TOKEN, expected)
 
     async def answer(
-        self, request: web.Request, ask: Ask, trace: Trace, weight: Weight
+        self, request: web.BaseRequest, ask: Ask, trace: Trace, weight: Weight
     ) -> web.StreamResponse:
         """Relay to the replica of `trace.model` with the least work; to another when it fails.
 
@@ -97,7 +97,7 @@ class Relay:
         raise no_answer(trace.model, error)
 
     async def _on(
-        self, ticket: Ticket, request: web.Request, ask: Ask, trace: Trace, tried: list[str]
+        self, ticket: Ticket, request: web.BaseRequest, ask: Ask, trace: Trace, tried: list[str]
     ) -> web.StreamResponse:
         trace.replica_id = ticket.replica.replica_id
         connection = await self._connections.open(ticket.replica)
@@ -115,7 +115,7 @@ class Relay:
             self._connections.give_back(connection)
 
     async def _end_late(
-        self, request: web.Request, trace: Trace, ticket: Ticket
+        self, request: web.BaseRequest, trace: Trace, ticket: Ticket
     ) -> web.StreamResponse:
         """Say that the time is over to a caller who reads; leave one who does not."""
         if trace.response is None:
@@ -164,7 +164,7 @@ class Relay:
     async def _pass_stream(
         self,
         connection: Connection,
-        request: web.Request,
+        request: web.BaseRequest,
         ask: Ask,
         trace: Trace,
         ticket: Ticket,

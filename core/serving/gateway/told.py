@@ -43,7 +43,7 @@ class Told:
         self._limits = limits
         self._counted = counted
 
-    async def about(self, _: web.Request) -> web.Response:
+    async def about(self, _: web.BaseRequest) -> web.Response:
         """GET /."""
         return web.json_response(
             {
@@ -62,22 +62,22 @@ class Told:
             }
         )
 
-    async def health(self, _: web.Request) -> web.Response:
+    async def health(self, _: web.BaseRequest) -> web.Response:
         """GET /health: the process runs."""
         return web.json_response({"status": "up"})
 
-    async def ready(self, _: web.Request) -> web.Response:
+    async def ready(self, _: web.BaseRequest) -> web.Response:
         """GET /ready: at least one model can answer."""
         view = self._keeper.view
         why = view.why_not_ready()
         facts = {"ready": why is None, "plan": view.plan_id or None, "models": list(view.models)}
         return web.json_response({**facts, "why_not": why}, status=200 if why is None else 503)
 
-    async def metrics(self, _: web.Request) -> web.Response:
+    async def metrics(self, _: web.BaseRequest) -> web.Response:
         """GET /metrics."""
         return web.Response(body=self._counted.text(), headers=PROMETHEUS)
 
-    async def models(self, request: web.Request) -> web.Response:
+    async def models(self, request: web.BaseRequest) -> web.Response:
         """GET /v1/models: `auto` and what is ready."""
         view = self._keeper.view
         self._access.caller(request.headers.get("Authorization", ""), view.callers)
@@ -85,7 +85,7 @@ class Told:
         found = [{"id": n, "object": "model", "created": 0, "owned_by": "boute"} for n in names]
         return web.json_response({"object": "list", "data": found})
 
-    async def usage(self, request: web.Request) -> web.Response:
+    async def usage(self, request: web.BaseRequest) -> web.Response:
         """GET /v1/usage: what the key itself used in this UTC month, and nobody else."""
         authorization = request.headers.get("Authorization", "")
         caller = self._access.caller(authorization, self._keeper.view.callers)
