@@ -18,8 +18,8 @@ GRAMS = 2**16
 """Buckets that word n-grams are hashed into."""
 HASHED = 512
 """Coarser buckets, where a small dense vector is wanted: enough for a handful of classes."""
-MOST_CHARS = 3_000
-MOST_WORDS = 400
+MOST_CHARS = 2_000
+MOST_WORDS = 300
 """Of longer texts half is taken from each end: they tell enough, and the gateway stays fast."""
 KNOWN_WORDS = 2**18
 """Into how many codes `Sighting.words` tells words apart."""

@@ -23,16 +23,18 @@ DEEPEST = 16
 
 @dataclass(frozen=True)
 class Trees:
-    """Boosted trees of T nodes altogether, laid end to end.
+    """Boosted trees of all models, laid end to end: R trees, T nodes.
 
     Attributes:
-        roots: Position of each tree's first node.
+        owner: R; position of the model that a tree is for.
+        roots: R; position of each tree's first node.
         feature: T; which input a node looks at.
         threshold: T; inputs up to it go left.
         left, right: T; positions of the next nodes. A leaf is its own next node.
         value: T; what a leaf adds.
     """
 
+    owner: NDArray[np.int32]
     roots: NDArray[np.int32]
     feature: NDArray[np.int32]
     threshold: Floats
@@ -45,16 +47,17 @@ class Trees:
         of_nodes = (self.threshold, self.left, self.right, self.value)
         if any(part.shape != (size,) for part in (self.feature, *of_nodes)):
             raise InvalidInput("The trees' parts differ in size.", "Train the classifier again.")
-        whole = (self.roots, self.feature, self.left, self.right)
+        whole = (self.owner, self.roots, self.feature, self.left, self.right)
         if any(part.dtype.kind != "i" for part in whole):
             raise InvalidInput("The trees' parts are no integers.", "Train it again.")
         pointers = np.concatenate([self.roots, self.left, self.right])
         inside = not len(pointers) or (pointers.min() >= 0 and pointers.max() < size)
-        if self.roots.ndim != 1 or not inside or not np.isfinite(self.value).all():
+        paired = self.roots.ndim == 1 and self.owner.shape == self.roots.shape
+        if not paired or not inside or not np.isfinite(self.value).all():
             raise InvalidInput("The trees point nowhere.", "Train the classifier again.")
 
-    def sum(self, inputs: Singles) -> float:
-        """Return what all trees add up to for one query's inputs."""
+    def sums(self, inputs: Singles, models: int) -> Floats:
+        """Return what the trees of each model add up to for one query's inputs."""
         at = self.roots
         for _ in range(DEEPEST):
             below = inputs[self.feature[at]] <= self.threshold[at]
@@ -62,7 +65,7 @@ class Trees:
             if (onward == at).all():
                 break
             at = onward
-        return float(self.value[at].sum())
+        return np.bincount(self.owner, weights=self.value[at], minlength=models)
 
 
 @dataclass(frozen=True)
@@ -73,38 +76,36 @@ class Predictor:
         models: M names.
         scaling: How sightings become inputs of the first guess.
         first: Logits of M models.
-        trees: One per model; their inputs are the facts, then all first guesses.
+        trees: Of all models; their inputs are the facts, then all first guesses.
         calibration: M x 2; slope and offset of the logit.
     """
 
     models: tuple[str, ...]
     scaling: Scaling
     first: FirstGuess
-    trees: tuple[Trees, ...]
+    trees: Trees
     calibration: Floats
 
     def __post_init__(self) -> None:
         count = len(self.models)
-        fits = len(self.first.bias) == len(self.trees) == count == len(set(self.models))
+        fits = len(self.first.bias) == count == len(set(self.models))
         if not count or not fits or self.calibration.shape != (count, 2):
             raise InvalidInput("The predictor does not fit its models.", "Train it again.")
-        asked = np.concatenate([its.feature for its in self.trees])
-        if len(asked) and not 0 <= asked.min() <= asked.max() < DENSE + count:
-            raise InvalidInput("The trees ask for unknown features.", "Train it again.")
+        if not _below(self.trees.feature, DENSE + count) or not _below(self.trees.owner, count):
+            raise InvalidInput("The trees ask for what there is not.", "Train it again.")
         if not np.isfinite(self.calibration).all():
             raise InvalidInput("The calibration is no number.", "Train it again.")
 
     def scores(self, seen: Sighting) -> Floats:
         """Return the expected score of each model, 0..1."""
         inputs = np.concatenate([seen.facts, self.first.logits(seen, self.scaling)])
-        logits = np.array([trees.sum(inputs) for trees in self.trees])
+        logits = self.trees.sums(inputs, len(self.models))
         return probabilities(self.calibration[:, 0] * logits + self.calibration[:, 1])
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the parts by name, to be stored."""
-        parts = _named("scaling.", self.scaling) | _named("first.", self.first)
-        for number, trees in enumerate(self.trees):
-            parts |= _named(f"trees.{number}.", trees)
+        whole = {"scaling.": self.scaling, "first.": self.first, "trees.": self.trees}
+        parts = {name: its for prefix, of in whole.items() for name, its in _named(prefix, of)}
         return parts | {"calibration": self.calibration}
 
     @staticmethod
@@ -119,15 +120,17 @@ class Predictor:
             models=tuple(models),
             scaling=_put_together(Scaling, "scaling.", parts),
             first=_put_together(FirstGuess, "first.", parts),
-            trees=tuple(
-                _put_together(Trees, f"trees.{number}.", parts) for number in range(len(models))
-            ),
+            trees=_put_together(Trees, "trees.", parts),
             calibration=parts["calibration"],
         )
 
 
-def _named(prefix: str, whole: Scaling | FirstGuess | Trees) -> dict[str, Tensor]:
-    return {f"{prefix}{part.name}": getattr(whole, part.name) for part in fields(whole)}
+def _below(positions: NDArray[np.int32], count: int) -> bool:
+    return not len(positions) or bool(0 <= positions.min() and positions.max() < count)
+
+
+def _named(prefix: str, whole: Scaling | FirstGuess | Trees) -> list[tuple[str, Tensor]]:
+    return [(f"{prefix}{part.name}", getattr(whole, part.name)) for part in fields(whole)]
 
 
 def _put_together(kind: type[Part], prefix: str, parts: Mapping[str, Tensor]) -> Part:

@@ -5,7 +5,7 @@ query is also predicted by models that learned from the other folds, and repeate
 together.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -76,7 +76,7 @@ def train_predictor(
         models=tuple(models),
         scaling=scaling,
         first=_first_guess(rows, scores),
-        trees=tuple(its.trees for its in boosted),
+        trees=_laid_end_to_end([its.trees for its in boosted]),
         calibration=calibration,
     )
     return Trained(predictor, probabilities(calibration[:, 0] * logits + calibration[:, 1]))
@@ -160,9 +160,9 @@ def _weighted(score: Floats) -> tuple[Integers, Integers, Floats]:
 
 @dataclass(frozen=True)
 class _Boosted:
-    """Trees of one model, its n logits for unseen folds, and their slope and offset."""
+    """scikit-learn's trees of one model, its n logits for unseen folds, their slope and offset."""
 
-    trees: Trees
+    trees: Sequence[Any]
     unseen: Floats
     calibration: tuple[float, float]
 
@@ -171,14 +171,13 @@ def _boosted(inputs: Singles, score: Floats, fold: Integers, seed: int) -> _Boos
     known = ~np.isnan(score)
     if np.nanmin(score) == np.nanmax(score):
         always = _logit(float(np.nanmean(score)))
-        return _Boosted(_laid_end_to_end([], 1.0), np.zeros(len(score)), (0.0, always))
+        return _Boosted([], np.zeros(len(score)), (0.0, always))
     staged = _unseen_stages(inputs, score, fold, seed)
     losses = [_log_loss(stage[known], score[known]) for stage in staged]
     best = int(np.argmin(losses))
     model = _fit_trees(inputs, score, (best + 1) * TREE_STEPS, seed)
     calibration = _calibrated(staged[best][known], score[known])
-    trees = _laid_end_to_end(model.estimators_[:, 0], model.learning_rate)
-    return _Boosted(trees, staged[best], calibration)
+    return _Boosted([its.tree_ for its in model.estimators_[:, 0]], staged[best], calibration)
 
 
 def _unseen_stages(inputs: Singles, score: Floats, fold: Integers, seed: int) -> Floats:
@@ -209,18 +208,19 @@ def _fit_trees(inputs: Singles, score: Floats, count: int, seed: int) -> Any:
     return model.fit(inputs[rows], right, weight)
 
 
-def _laid_end_to_end(estimators: Iterable[Any], rate: float) -> Trees:
+def _laid_end_to_end(of_models: Sequence[Sequence[Any]]) -> Trees:
     """Take scikit-learn's trees over; a leaf becomes its own next node."""
     parts: dict[str, list[NDArray[Any]]] = {part.name: [np.zeros(0)] for part in fields(Trees)}
     offset = 0
-    for tree in (estimator.tree_ for estimator in estimators):
+    for owner, tree in ((m, tree) for m, trees in enumerate(of_models) for tree in trees):
         here, leaf = np.arange(tree.node_count), tree.children_left < 0
+        parts["owner"].append(np.array([owner]))
         parts["roots"].append(np.array([offset]))
         parts["feature"].append(np.where(leaf, 0, tree.feature))
         parts["threshold"].append(np.where(leaf, 0.0, tree.threshold))
         parts["left"].append(offset + np.where(leaf, here, tree.children_left))
         parts["right"].append(offset + np.where(leaf, here, tree.children_right))
-        parts["value"].append(rate * tree.value[:, 0, 0])
+        parts["value"].append(LEARNING_RATE * tree.value[:, 0, 0])
         offset += tree.node_count
     laid = {name: np.concatenate(its) for name, its in parts.items()}
     real = ("threshold", "value")

@@ -12,6 +12,7 @@ from core.domain.ids import utc_now
 from core.ports import UnitOfWorkFactory
 from core.serving.gateway.breaker import FAILURES
 from core.serving.gateway.retention import Retention
+from core.serving.gateway.trace import Trace
 from core.serving.gateway.upstream import Connections, Unreachable
 from tests.contract import samples
 from tests.fakes.gateway_world import ready, running_gateway, seed_plan
@@ -218,6 +219,15 @@ async def test_a_slow_reader_stops_the_flow(connections: Connections) -> None:
         assert len(await connection.body()) == size
         connections.give_back(connection)
         connections.close()
+
+
+def test_names_that_headers_cannot_hold_are_encoded() -> None:
+    trace = Trace(query_class="Ma\r\nX: é", model="small", request_id="r")
+    assert trace.headers == {
+        "X-BOute-Class": "Ma%0D%0AX%3A%20%C3%A9",
+        "X-BOute-Model": "small",
+        "X-BOute-Request-Id": "r",
+    }
 
 
 async def test_nobody_listens(connections: Connections) -> None:

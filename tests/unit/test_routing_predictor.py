@@ -16,7 +16,13 @@ from core.routing.measures import auc, calibration_error
 from core.routing.novelty import novelty_of
 from core.routing.reading import read_classifier
 from core.routing.stored import unpacked
-from core.routing.training import Trained, folds, train_predictor
+from core.routing.training import (
+    Trained,
+    _fit_trees,
+    _laid_end_to_end,
+    folds,
+    train_predictor,
+)
 from tests.unit.routing_world import MODELS, TRUE, World, world
 
 FEW = settings(max_examples=30, deadline=None)
@@ -61,14 +67,14 @@ def test_unseen_predictions_are_no_better_than_those_of_fresh_queries(trained: T
     assert error == pytest.approx(np.abs(predicted(trained, FRESH) - FRESH.true).mean(), abs=0.03)
 
 
-def test_a_predictor_computes_what_scikit_learn_does() -> None:
-    from core.routing.training import _fit_trees, _laid_end_to_end
-
+def test_trees_add_up_to_what_scikit_learn_says() -> None:
     dice = np.random.default_rng(0)
     inputs = dice.normal(size=(200, 9)).astype(np.float32)
-    model = _fit_trees(inputs, (inputs[:, 0] * inputs[:, 3] > 0).astype(float), 40, seed=1)
-    trees = _laid_end_to_end(model.estimators_[:, 0], model.learning_rate)
-    assert [trees.sum(row) for row in inputs] == pytest.approx(model.decision_function(inputs))
+    right = (inputs[:, 0] * inputs[:, 3] > 0).astype(float)
+    models = [_fit_trees(inputs, score, 30, seed=1) for score in (right, 1 - right * 0.5)]
+    trees = _laid_end_to_end([[its.tree_ for its in m.estimators_[:, 0]] for m in models])
+    expected = np.stack([model.decision_function(inputs) for model in models], axis=1)
+    assert np.array([trees.sums(row, 2) for row in inputs]) == pytest.approx(expected)
 
 
 def test_repeated_wordings_stay_in_one_fold() -> None:
@@ -152,14 +158,14 @@ def test_odd_queries_and_conversations_are_classified(stored: bytes) -> None:
 @given(
     st.sampled_from(
         [
-            "trees.0.left",
-            "trees.1.feature",
+            "trees.left",
+            "trees.feature",
             "scaling.rarity",
             "calibration",
             "gain_edges",
             "novelty.known",
             "first.of_grams",
-            "trees.0.roots",
+            "trees.roots",
         ]
     ),
     st.sampled_from(["gone", "short", "float", "huge", "nan"]),

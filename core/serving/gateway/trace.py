@@ -4,6 +4,7 @@ import math
 import time
 from dataclasses import dataclass, field
 from datetime import datetime
+from urllib.parse import quote
 
 from aiohttp import web
 
@@ -71,7 +72,7 @@ class Trace:
             "Plan": self.plan_id,
             "Request-Id": self.request_id,
         }
-        return {f"X-BOute-{name}": value for name, value in known.items() if value}
+        return {f"X-BOute-{name}": _sayable(value) for name, value in known.items() if value}
 
     def record(self) -> RequestRecord:
         """Return the record of the finished request."""
@@ -97,6 +98,11 @@ class Trace:
 
     def _since_start_ms(self, at_s: float) -> float:
         return 1000 * (at_s - self.started_s)
+
+
+def _sayable(value: str) -> str:
+    """Return a name as a header may hold it; what is not plain ASCII is percent-encoded."""
+    return value if value.isascii() and value.isprintable() else quote(value)
 
 
 def storable(text: str) -> str:
