@@ -269,7 +269,7 @@ class RequestRepository(Protocol):
     """Request records of the gateway."""
 
     def add(self, records: Sequence[RequestRecord]) -> None:
-        """Append a batch and count it as usage; records already stored (same id) are left alone."""
+        """Append a batch and count it as usage; what is stored already (same id) stays."""
 
     def between(self, start: datetime, end: datetime, limit: int = 100_000) -> list[RequestRecord]:
         """Return records with start <= at < end, oldest first."""

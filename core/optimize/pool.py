@@ -27,8 +27,10 @@ from core.optimize.seeds import SeedPlanner, best_quality_shares
 FIRST = 3
 DRAWS = 2
 FIRST_DRAWS = 5
-SHARE, DRAWN_SHARE = 0.16, 0.04
+SHARE, DRAWN_SHARE = 0.1, 0.025
 """Of a study's effort, spent at the believed speeds and at each draw."""
+KEPT, DRAWN_KEPT = 300, 60
+"""Plans kept of those searches, at most."""
 USUAL_SHARING = 0.5
 """Share of a node that others use, for kinds that no known plan has."""
 UTILISATION_SLACK = 1.03
@@ -52,9 +54,11 @@ class Pool:
         """Return plans that differ a little from given ones and are valid at believed speeds."""
         if self.decoder is None or not parents:
             return []
-        neighbourhood = Neighbourhood(self.decoder, rng)
-        found = [neighbourhood.of(parents[int(rng.integers(len(parents)))]) for _ in range(tries)]
-        return [plan_and_score[0] for plan_and_score in found if plan_and_score]
+        problem = self.decoder.problem
+        counts = np.array([problem.counts(plan) for plan in parents])
+        shares = np.array([problem.shares(plan) for plan in parents])
+        found = Neighbourhood(self.decoder, rng).batch(counts, shares, tries)
+        return [problem.plan_of(*plan) for plan in zip(*found, strict=True)]
 
 
 def checkpoint(evaluations: int) -> int:
@@ -81,13 +85,14 @@ def searched_pool(
     rows, belief = table.rows(plans), model.belief
     draws = belief.draws(DRAWS if belief.informed else FIRST_DRAWS, rng)
     pool, decoders = dict.fromkeys(plans), []
-    for effects, share in [(belief.mean, SHARE), *((draw, DRAWN_SHARE) for draw in draws)]:
+    searches = [(belief.mean, SHARE, KEPT), *((draw, DRAWN_SHARE, DRAWN_KEPT) for draw in draws)]
+    for effects, share, kept in searches:
         factors = belief.log_factors(_usual_sharing(rows), effects)
-        decoder, best = _start(table, rows, factors)
+        decoder, seeds = _start(table, rows, factors)
         decoders.append(decoder)
         if decoder is not None:
-            found = local_search(decoder, best, rng, _part(effort, share), lambda _: None)
-            pool.update(dict.fromkeys(found.plans))
+            found = local_search(decoder, seeds, rng, _part(effort, share), lambda _: None)
+            pool.update(dict.fromkeys(found.picked(found.spread_out(kept))))
     return Pool(list(pool), decoders[0])
 
 
@@ -107,7 +112,7 @@ def _usual_sharing(rows: Rows) -> Vector:
 def _start(
     table: PlanTable, rows: Rows, factors: Vector
 ) -> tuple[Decoder | None, list[ServingPlan]]:
-    """Return a decoder at given speeds (1 x R log factors), and the best plans known there."""
+    """Return a decoder at given speeds (1 x R log factors), and good plans there."""
     problem = table.problem
     log_factors = dict(zip(problem.kinds, map(float, factors[0]), strict=True))
     there = Problem(_slackened(slowed_facts(problem.facts, log_factors)))
@@ -115,11 +120,13 @@ def _start(
     fits = np.flatnonzero(load <= there.facts.limits.max_utilisation)
     values = np.column_stack([-rows.cost, -log_p95, rows.quality])[fits]
     best = [rows.plans[i] for i in fits[non_dominated(values)]]
-    anchor = next((plan for plan in best if there.score(plan).feasible), None)
-    anchor = anchor or SeedPlanner(there).anchor()
-    if anchor is None or not there.score(anchor).feasible:
+    shares = best_quality_shares(there)
+    planner = SeedPlanner(there, shares)
+    anchor = planner.first()
+    if anchor is None:
         return None, []
-    return Decoder(there, anchor, best_quality_shares(there)), [anchor, *best]
+    seeds = planner.plans(there.quality(shares)[1], lambda _: None)
+    return Decoder(there, anchor, shares), [*best, *seeds]
 
 
 def _slackened(facts: PlanningFacts) -> PlanningFacts:

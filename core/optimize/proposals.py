@@ -28,10 +28,11 @@ PLACEMENT_CHANGE = 0.05
 measured one: starting them takes a minute."""
 PROMISING = 60
 """Plans whose uncertainty is worked out, the best at a rough guess of it."""
-PARENTS, NEIGHBOURS = 20, 40
+PARENTS, NEIGHBOURS = 20, 96
 """The most promising plans, and how many others like them are looked at for each proposal."""
 ROUGH_SIGMA = 0.15
-LEAST_DEVIATION = 0.01
+LEAST_DEVIATION = 0.03
+"""Of the logarithm of a load: what is believed of a plan is never more certain."""
 DRAWS = 8
 """Of the believed speeds, in pairs of opposite deviation."""
 NEGLIGIBLE = 1e-5
@@ -45,10 +46,13 @@ class Basis:
 
     Attributes:
         evaluations: How many of the first it comes from.
+        profiled: n x 3; cost, log latency and quality of the plans that the profiles promised:
+            what is believed now to be out of reach may come back.
         process: Hyperparameters of the Gaussian process; None before there is enough to fit.
     """
 
     evaluations: int
+    profiled: Vector
     pool: Pool
     process: Process | None
 
@@ -92,7 +96,7 @@ class Advisor:
         self._seed = seed
         self._table = PlanTable(problem_of(facts))
         self._seen = Slowdowns()
-        self._basis = Basis(-1, Pool([], None), None)
+        self._basis = Basis(-1, np.empty((0, 3)), Pool([], None), None)
 
     def propose(
         self, trials: Sequence[Trial], pending: Sequence[ServingPlan] = ()
@@ -134,8 +138,17 @@ class Advisor:
             model = LatencyModel(self._table, evaluated[:count], self._seen)
             rng = np.random.default_rng([self._seed, 1, count])
             pool = searched_pool(self._table, model, start, rng, self._effort)
-            self._basis = Basis(count, pool, model.process)
+            self._basis = Basis(count, self._profiled(start), pool, model.process)
         return self._basis
+
+    def _profiled(self, plans: Sequence[ServingPlan]) -> Vector:
+        scores = [self._table.problem.score(plan) for plan in plans]
+        points = [
+            (score.cost_usd_per_hour, np.log(score.p95_e2e_s), score.quality_mean)
+            for score in scores
+            if score.feasible and score.p95_e2e_s
+        ]
+        return np.array(points).reshape(-1, 3)
 
     def _runs(self, plan: ServingPlan) -> bool:
         """Whether a plan keeps all limits but, at the profiles' speeds, that on utilisation."""
@@ -207,9 +220,7 @@ class Advisor:
     def _reference(self, rows: Rows, log_p95: Vector, front: Vector) -> Vector:
         """Return what bounds the hypervolume: (cost, log latency, quality) all good plans beat."""
         points = np.vstack([front, np.column_stack([rows.cost, log_p95, rows.quality])])
-        points = points[np.isfinite(points).all(axis=1)]
-        if not len(points):
-            return np.array([np.inf, np.inf, 0.0])
+        points = np.vstack([points[np.isfinite(points).all(axis=1)], self._basis.profiled])
         values = np.column_stack([-points[:, 0], -np.exp(points[:, 1]), points[:, 2]])
         best = values[non_dominated(values)]
         limits = self._limits

@@ -65,7 +65,8 @@ class Trees:
             if (onward == at).all():
                 break
             at = onward
-        return np.bincount(self.owner, weights=self.value[at], minlength=models)
+        sums = np.bincount(self.owner, weights=self.value[at], minlength=models)
+        return sums.astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,8 @@ class Predictor:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the parts by name, to be stored."""
-        whole = {"scaling.": self.scaling, "first.": self.first, "trees.": self.trees}
-        parts = {name: its for prefix, of in whole.items() for name, its in _named(prefix, of)}
-        return parts | {"calibration": self.calibration}
+        parts = _named("scaling.", self.scaling) | _named("first.", self.first)
+        return parts | _named("trees.", self.trees) | {"calibration": self.calibration}
 
     @staticmethod
     def from_tensors(models: Sequence[str], parts: Mapping[str, Tensor]) -> "Predictor":
@@ -126,11 +126,11 @@ class Predictor:
 
 
 def _below(positions: NDArray[np.int32], count: int) -> bool:
-    return not len(positions) or bool(0 <= positions.min() and positions.max() < count)
+    return not len(positions) or bool(positions.min() >= 0 and positions.max() < count)
 
 
-def _named(prefix: str, whole: Scaling | FirstGuess | Trees) -> list[tuple[str, Tensor]]:
-    return [(f"{prefix}{part.name}", getattr(whole, part.name)) for part in fields(whole)]
+def _named(prefix: str, whole: Scaling | FirstGuess | Trees) -> dict[str, Tensor]:
+    return {f"{prefix}{part.name}": getattr(whole, part.name) for part in fields(whole)}
 
 
 def _put_together(kind: type[Part], prefix: str, parts: Mapping[str, Tensor]) -> Part:

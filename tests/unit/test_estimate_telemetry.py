@@ -71,7 +71,7 @@ def test_more_answers_tell_more_and_kinds_that_did_not_run_tell_nothing() -> Non
 
 def test_traffic_is_split_as_the_answers_were() -> None:
     """Two kinds of one model: the one that answered more at equal times is the faster one."""
-    facts = random_problem(np.random.default_rng(0), 1, 2, 1, 1, 4, load=2.0)
+    facts = random_problem(np.random.default_rng(1), 1, 2, 1, 1, 4, load=2.0)
     one, other = sorted(facts.profiles)
     plan = make_plan({one: 2, other: 2}, {"c0": {"m0": 1.0}})
     evaluator = AnalyticEvaluator(facts)

@@ -56,6 +56,16 @@ def test_sigterm_writes_the_last_records(
         assert [record.status for record in work.requests.latest()] == [503]
 
 
+def test_the_process_loads_nothing_heavy() -> None:
+    heavy = ("torch", "numba", "pyarrow", "scipy", "sklearn", "pandas", "streamlit", "vllm")
+    code = (
+        "import sys, core.entrypoints.gateway; "
+        "print([m for m in sys.argv[1:] if m in sys.modules])"
+    )
+    command = [sys.executable, "-c", code, *heavy]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
 def wait_until_up(port: int) -> None:
     for _ in range(600):
         with (

@@ -82,7 +82,7 @@ def test_a_study_made_again_from_its_trials_proposes_the_same() -> None:
         assert asked(Study(facts, seed=3, trials=stored, effort=QUICK))[0] == expected
         (proposal,) = study._pending
         study.tell(proposal, truth.evaluate(proposal.plan))
-    assert asked(Study(facts, seed=3, trials=study.trials), 3) == asked(study, 3)
+    assert asked(Study(facts, seed=3, trials=study.trials, effort=QUICK), 3) == asked(study, 3)
 
 
 def test_plans_asked_for_at_once_differ() -> None:
