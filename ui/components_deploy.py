@@ -1,8 +1,11 @@
 """Deploying as pages show it: what would change, confirm, roll-out, history, live numbers."""
 
+from datetime import datetime, timedelta
+
 import streamlit as st
 
 from core.domain.deployment import SERVING, Deployment, DeploymentState, Replica, ReplicaState
+from core.domain.guard import Guard
 from core.domain.ids import utc_now
 from core.domain.offer import doubts
 from core.domain.study import Trial
@@ -29,6 +32,7 @@ from ui.live import live_numbers
 PLACE = "deploy"
 DONE = "dialog_done"
 OVERRIDE = "deploy_override"
+GUARDED = "deploy_guarded"
 WATCHED = "watched_rollout"
 SETTLING = {ReplicaState.PENDING, ReplicaState.STARTING, ReplicaState.DRAINING}
 
@@ -47,18 +51,22 @@ def confirm_deploy(study_id: str, trial: Trial) -> None:
     """Ask once more, with what will happen."""
     if st.session_state.pop(DONE, False):
         st.rerun()
+    outcome(PLACE)  # Here only when it was refused.
     st.markdown(markdown(plan_in_words(trial.plan)))
     _changes(trial)
-    _override(study_id, trial)
-    with st.container(horizontal=True, horizontal_alignment="right"):
-        st.button("Cancel", key="deploy_cancel", on_click=_close)
-        st.button(
-            "Deploy",
-            key="deploy_confirm",
-            type="primary",
-            on_click=_deploy,
-            args=(study_id, trial.number),
-        )
+    # In a form, a reason that was just typed goes with the click.
+    with st.form("deploy_form", border=False, enter_to_submit=False):
+        _override(study_id, trial)
+        _guard(study_id, trial)
+        with st.container(horizontal=True, horizontal_alignment="right"):
+            st.form_submit_button("Cancel", key="deploy_cancel", on_click=_close)
+            st.form_submit_button(
+                "Deploy",
+                key="deploy_confirm",
+                type="primary",
+                on_click=_deploy,
+                args=(study_id, trial.number),
+            )
 
 
 def _override(study_id: str, trial: Trial) -> None:
@@ -73,6 +81,28 @@ def _override(study_id: str, trial: Trial) -> None:
             placeholder="Kept with the deployment",
             help="Only a wanted latency can be overridden, not a hard limit",
         )
+
+
+def _guard(study_id: str, trial: Trial) -> None:
+    """Offer to take the plan back by itself when it does not keep what it should."""
+    study = queries.study(study_id)
+    if study is None:
+        return
+    st.checkbox(
+        "Go back by itself if it goes wrong",
+        value=True,
+        key=GUARDED,
+        help=guard_in_words(deployments.guard_for(trial.score, study.limits)),
+    )
+
+
+def guard_in_words(guard: Guard) -> str:
+    """Return what a plan is watched for."""
+    slow = f", or P95 is above {seconds(guard.max_p95_e2e_s)}" if guard.max_p95_e2e_s else ""
+    return (
+        f"Back to the plan before it when, within {guard.minutes:g} minutes, more than "
+        f"{guard.max_error_rate:.0%} of requests fail{slow}"
+    )
 
 
 @st.dialog("Stop this plan?", icon=":material/stop_circle:")
@@ -172,7 +202,21 @@ def _wanted_plan(deployment: Deployment, replicas: list[Replica]) -> None:
         share = min(1.0, ready / max(1, wanted))
         st.progress(share, text=f"{ready} of {wanted} replicas ready")
     if deployment.message:
-        st.caption(markdown(deployment.message))
+        if deployment.reverts:
+            st.warning(markdown(deployment.message), icon=":material/undo:")
+        else:
+            st.caption(markdown(deployment.message))
+    watched = guard_ends_at(deployment)
+    if watched and deployment.guard and watched > utc_now():
+        left = duration((watched - utc_now()).total_seconds())
+        st.caption(f"Watched for another {left}. {guard_in_words(deployment.guard)}.")
+
+
+def guard_ends_at(deployment: Deployment) -> datetime | None:
+    """Return until when a deployment is watched; None when it is not."""
+    if deployment.guard is None or deployment.active_at is None:
+        return None
+    return deployment.active_at + timedelta(minutes=deployment.guard.minutes)
 
 
 def _replica(replica: Replica) -> None:
@@ -185,6 +229,8 @@ def _replica(replica: Replica) -> None:
             if replica.ready_at and replica.started_at
             else ""
         )
+        if replica.state is ReplicaState.STARTING and replica.started_at:
+            took = f", for {duration((utc_now() - replica.started_at).total_seconds())}"
         restarts = f", restarted {replica.restarts} times" if replica.restarts else ""
         st.caption(f"{markdown(devices)}{took}{restarts}", width="content")
     if replica.message:
@@ -291,10 +337,16 @@ def _changes(trial: Trial) -> None:
     )
     if not changes[["start", "stop"]].to_numpy().any():
         st.caption("No replica starts or stops: only the routing changes.")
-    else:
+    elif tables.has_room(trial.plan, serving_replicas(), queries.devices()):
         st.caption(
             "What runs keeps answering until the new replicas are ready; what is no longer "
             "needed then finishes its requests and stops."
+        )
+    else:
+        st.caption(
+            "There is no room for both plans: replicas are exchanged one after another, in an "
+            "order that keeps every query class answered where there is one. Until the end "
+            "fewer replicas answer."
         )
 
 
@@ -305,9 +357,12 @@ def _signature(deployment: Deployment | None, replicas: list[Replica]) -> tuple[
 
 def _deploy(study_id: str, number: int) -> None:
     done = "Deploying: the controller starts what is missing, then switches over."
-    why = st.session_state.get(OVERRIDE, "")
-    attempt(PLACE, done, deployments.deploy, uow(), study_id, number, utc_now(), override=why)
-    _close()
+    how = {
+        "override": st.session_state.get(OVERRIDE, ""),
+        "guarded": st.session_state.get(GUARDED, True),
+    }
+    if attempt(PLACE, done, deployments.deploy, uow(), study_id, number, utc_now(), **how):
+        _close()
 
 
 def _stop(deployment_id: str) -> None:

@@ -1,7 +1,7 @@
 """A model's shape, read off its `config.json`: parameters, weights, cache."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 from core.errors import InvalidInput
@@ -226,7 +226,7 @@ def _sizes(config: Mapping[str, Any]) -> dict[str, Any]:
         "kv_heads": _kv_heads(config, heads),
         "head_dim": int(config.get("head_dim") or hidden // heads),
         "intermediate": _whole(config, "intermediate", 4 * hidden),
-        "vocab": int(config["vocab_size"]) if "vocab_size" in config else _missing("vocab_size"),
+        "vocab": _needed(config, "vocab_size"),
     }
 
 
@@ -268,9 +268,9 @@ def _latent(config: Mapping[str, Any]) -> LatentAttention | None:
     return LatentAttention(
         query_rank=int(config.get("q_lora_rank") or 0),
         kv_rank=int(rank),
-        rotary=int(config["qk_rope_head_dim"]),
-        plain=int(config["qk_nope_head_dim"]),
-        value=int(config["v_head_dim"]),
+        rotary=_needed(config, "qk_rope_head_dim"),
+        plain=_needed(config, "qk_nope_head_dim"),
+        value=_needed(config, "v_head_dim"),
     )
 
 
@@ -318,6 +318,10 @@ def _whole(config: Mapping[str, Any], what: str, default: int | None = None) -> 
     return _missing(_NAMES[what][0]) if default is None else default
 
 
+def _needed(config: Mapping[str, Any], name: str) -> int:
+    return int(config[name]) if config.get(name) is not None else _missing(name)
+
+
 def _missing(name: str) -> int:
     raise InvalidInput(
         f"config.json does not say {name}.",
@@ -327,7 +331,10 @@ def _missing(name: str) -> int:
 
 def _require_plausible(shape: ModelShape) -> None:
     sizes = (shape.layers, shape.hidden, shape.heads, shape.kv_heads, shape.head_dim, shape.vocab)
-    widths = (shape.intermediate, shape.moe_intermediate, shape.shared_intermediate)
+    widths = [shape.intermediate, shape.moe_intermediate, shape.shared_intermediate]
+    widths.append(shape.positions)
+    if shape.latent is not None:
+        widths.extend(astuple(shape.latent))
     fine = min(sizes) >= 1 and max(sizes) < 10**8 and min(widths) >= 0 and max(widths) < 10**8
     if not fine or not 0 <= shape.experts_per_token <= shape.experts < 10**5:
         raise _unreadable()

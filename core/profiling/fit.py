@@ -33,6 +33,8 @@ OUTLIER = 0.15
 DIFFERENCES = (0.2, 0.05)
 """Steps of the numerical derivative in units of the scales, coarse to fine: the simulated
 schedule changes in small jumps, which a tiny step would take for the slope."""
+HICCUP = float(np.log(2))
+"""How much slower or faster than the others of its load an answer may count as."""
 MOST_EVALUATIONS = 40
 LEAST_TIME_S = 1e-5
 COEFFICIENTS = 6
@@ -66,7 +68,7 @@ def fit_step(loads: Sequence[Observations], limits: EngineLimits) -> tuple[StepT
     point = fit.descended(point, DIFFERENCES[0], COEFFICIENTS)
     for difference in DIFFERENCES:
         point = fit.descended(point, difference, len(point))
-    step, slowness = fit.step(point), point[COEFFICIENTS:]
+    step, slowness = fit.step(point), fit.slowness(point)
     step = step.slowed(float(np.exp(np.mean(slowness))))
     variation = float(np.std(slowness, ddof=1)) if len(known) > 1 else 0.0
     return step, replace(goodness(known, limits, step), speed_variation=variation)
@@ -106,6 +108,18 @@ class _Replay:
         )
         return np.log(ttft_s / self._ttft_s), np.log(e2e_s / self.e2e_s)
 
+    def slowness(self, step: StepTime) -> float:
+        """Return the logarithm of measured over predicted end-to-end time, averaged over time.
+
+        Each answer tells of the time that it took: weights are the measured times. One that was
+        held up far more than the others of its load says nothing about the load.
+        """
+        _, errors = self.log_errors(step)
+        usual = float(np.median(errors))
+        held_up = np.clip(usual - errors, -HICCUP, HICCUP)
+        times_s = self.e2e_s * np.exp(errors - usual + held_up)
+        return float(np.log(np.average(np.exp(held_up), weights=times_s))) - usual
+
 
 class _Fit:
     """The least-squares problem of L loads.
@@ -121,6 +135,21 @@ class _Fit:
     def step(self, point: Vector) -> StepTime:
         """Return the usual step times."""
         return StepTime(*(float(value) for value in point[:COEFFICIENTS] * self.scale))
+
+    def slowness(self, point: Vector) -> Vector:
+        """Return per load the logarithm of how much slower than usual it was.
+
+        What a load shows at its own speed is added to that speed, which was drawn towards the
+        usual one.
+        """
+        speeds = point[COEFFICIENTS:]
+        left: Vector = np.array(
+            [
+                replay.slowness(self.step(point).slowed(float(np.exp(speed))))
+                for replay, speed in zip(self._replays, speeds, strict=True)
+            ]
+        )
+        return speeds + left
 
     def descended(self, point: Vector, difference: float, free: int) -> Vector:
         """Return the least-squares solution that a descent of the first `free` numbers finds."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from core.errors import BOuteError, InvalidInput
@@ -184,6 +184,8 @@ ANYTHING = st.recursive(
 
 @settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(KEYS), ANYTHING), st.sampled_from([llama(), DEEPSEEK_V3]))
+@example({"kv_lora_rank": 1}, llama())
+@example({"kv_lora_rank": -1000}, DEEPSEEK_V3)
 def test_any_json_is_read_or_refused(changes: dict[str, Any], base: dict[str, Any]) -> None:
     try:
         shape = parse_shape(base | changes)

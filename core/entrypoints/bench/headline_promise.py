@@ -26,7 +26,7 @@ def promises(published: Published, setting: Setting) -> dict[str, Any]:
         setting: Its fleet and rate give the price of work, by which routing is optimised.
 
     Returns:
-        "routings" tried, the share "kept" (quality on the traffic is at least the floor), and
+        "routings" tried (a floor that none is sure to reach is left out), the share "kept" (quality on the traffic is at least the floor), and
         the "mean" and the "worst" of quality minus floor; "error" is the standard error of one.
     """
     margins, errors = [], []
@@ -34,7 +34,10 @@ def promises(published: Published, setting: Setting) -> dict[str, Any]:
         split = published.split_anew(seed)
         for floor in FLOORS:
             facts = split.facts(Setting(setting.fleet, setting.rate, floor, setting.sla))
-            reached, error = split.bands.realised(_cheapest_routing(facts))
+            plan = _cheapest_routing(facts)
+            if plan is None:  # on so few questions no routing is sure to reach the floor
+                continue
+            reached, error = split.bands.realised(plan)
             margins.append(reached - facts.limits.quality_floor)
             errors.append(error)
     return {
@@ -46,7 +49,13 @@ def promises(published: Published, setting: Setting) -> dict[str, Any]:
     }
 
 
-def _cheapest_routing(facts: PlanningFacts) -> ServingPlan:
-    """Return the routing of least priced work at the floor; placement does not matter here."""
+def _cheapest_routing(facts: PlanningFacts) -> ServingPlan | None:
+    """Return the routing of least priced work at the floor, if any is sure to reach it.
+
+    Placement does not matter here.
+    """
     problem = Problem(facts)
-    return problem.plan(dict.fromkeys(problem.kinds, 1), good_routings(problem)[0])
+    routings = good_routings(problem)
+    if not routings:
+        return None
+    return problem.plan(dict.fromkeys(problem.kinds, 1), routings[0])
