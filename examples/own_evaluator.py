@@ -35,7 +35,7 @@ def main() -> None:
         print(f"  measured {plan.plan_id}: P95 {seconds(score)}")
         return score
 
-    study = Study(facts, seed=1, effort=Effort(evaluations=1000))
+    study = Study(facts, seed=1, effort=Effort(evaluations=4000))
     result = study.run(measure, EVALUATIONS)
 
     # The same as ask and tell, with a plan that cannot be measured:

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from core.domain.ids import utc_now
-from core.domain.study import Limits, Study, StudyState
+from core.domain.study import Limits, Method, Study, StudyState
 from core.services import studies
 from ui import components, queries, state, tables
 from ui.actions import attempt
@@ -11,6 +11,7 @@ from ui.context import uow
 from ui.formatting import ago, markdown, percent, seconds, usd_per_hour
 
 PICKER = "study_choice"
+METHODS = {"recalibrated estimates": Method.GREY_BOX, "the paper's qNEHVI": Method.PAPER}
 
 
 def study_picker() -> Study | None:
@@ -116,6 +117,12 @@ def study_form() -> None:
                 key="study_live",
                 help="Measured on real replicas, about a minute each; 0 predicts only",
             )
+            st.selectbox(
+                "Chosen by",
+                tuple(METHODS),
+                key="study_method",
+                help="How the plans to measure are chosen; the paper's method is for comparison",
+            )
         st.form_submit_button(
             "Start the study", key="study_start", type="primary", on_click=_create
         )
@@ -133,7 +140,13 @@ def _create() -> None:
         name = chosen["study_name"].strip() or "Study"
         live = int(chosen["study_live"])
         made = studies.create_study(
-            uow(), name, chosen["study_workload"], limits, utc_now(), live_evaluations=live
+            uow(),
+            name,
+            chosen["study_workload"],
+            limits,
+            utc_now(),
+            live_evaluations=live,
+            method=METHODS[chosen["study_method"]],
         )
         state.choose_study(made.study_id)
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from core.domain.ids import utc_now
-from core.domain.study import Limits, Study, StudyState, Trial
+from core.domain.study import Limits, Method, Study, StudyState, Trial
 from core.domain.workload import Workload
 from core.entrypoints.waiting import require_controller, say, wait_for_jobs
 from core.errors import NotFound
@@ -24,6 +24,7 @@ def optimize(
     seed: int,
     *,
     as_json: bool,
+    method: Method = Method.GREY_BOX,
 ) -> int:
     """Run one study on the running controller; return 2 when it is infeasible.
 
@@ -42,6 +43,7 @@ def optimize(
         utc_now(),
         live_evaluations=live_evaluations,
         seed=seed,
+        method=method,
     )
     say(f"Study {study.study_id}, {live_evaluations} live evaluations")
     wait_for_jobs(uow, lambda job: job.params.get("study_id") == study.study_id)

@@ -6,7 +6,7 @@ has every choice that its description leaves open made as well as we can.
 """
 
 from collections.abc import Iterator
-from itertools import combinations
+from itertools import combinations, count
 
 import numpy as np
 from scipy.optimize import linprog
@@ -41,10 +41,10 @@ def one_model_one_sku(problem: Problem) -> list[ServingPlan]:
         if problem.quality(shares)[1] < problem.facts.limits.quality_floor:
             continue
         fewest = _fewest(problem, kind, shares)
-        for count in range(fewest, ENOUGH * fewest + 9):
-            if inventory_faults({kind: count}, problem.facts):
+        for replicas in range(fewest, ENOUGH * fewest + 9):
+            if inventory_faults({kind: replicas}, problem.facts):
                 break
-            plans.append(problem.plan({kind: count}, shares))
+            plans.append(problem.plan({kind: replicas}, shares))
     return plans
 
 
@@ -66,8 +66,8 @@ def routing_only(problem: Problem, planner: SeedPlanner) -> list[ServingPlan]:
 
     Every model gets equally many replicas, or equally much money, on its kind that gives capacity
     most cheaply or on its fastest, of all device types or of one, in every size that fits on the
-    fleet. The search then finds the best routing of each. Replicas that it leaves idle are given
-    back.
+    fleet; or equally many replicas on one device type after the other, until the fleet is full.
+    The search then finds the best routing of each. Replicas that it leaves idle are given back.
     """
     limits = problem.facts.limits
     plans = []
@@ -96,7 +96,36 @@ def uniform_placements(problem: Problem) -> list[dict[ReplicaKind, int]]:
                 if inventory_faults(placement, problem.facts):
                     break
                 found[tuple(sorted(placement.items()))] = None
+    for placement in _one_type_after_the_other(problem):
+        found[tuple(sorted(placement.items()))] = None
     return [dict(placement) for placement in found]
+
+
+def _one_type_after_the_other(problem: Problem) -> Iterator[dict[ReplicaKind, int]]:
+    """Equally many replicas of all models on a device type until no more fit, then on the next;
+    types by the price of their capacity."""
+    full: dict[ReplicaKind, int] = {}
+    for kinds in _by_price(problem):
+        grown = full
+        for size in count(1):
+            placement = {**full, **dict.fromkeys(kinds, size)}
+            if inventory_faults(placement, problem.facts):
+                break
+            yield placement
+            grown = placement
+        full = grown
+
+
+def _by_price(problem: Problem) -> list[tuple[ReplicaKind, ...]]:
+    """Each model's cheapest capacity, per device type that has all models; cheapest type first."""
+    ranked = [problem.cheapest_first(m) for m in range(len(problem.models))]
+    groups = []
+    for sku in sorted({kind.sku for kind in problem.kinds}):
+        of_models = [[kind for kind in kinds if kind.sku == sku] for kinds in ranked]
+        if all(of_models):
+            groups.append(tuple(kinds[0] for kinds in of_models))
+    price = problem.capacity_price
+    return sorted(groups, key=lambda kinds: sum(float(price[problem.index[k]]) for k in kinds))
 
 
 def _one_kind_each(problem: Problem) -> list[tuple[ReplicaKind, ...]]:

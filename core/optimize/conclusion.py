@@ -9,11 +9,13 @@ from core.domain.planning import PlanningFacts
 from core.domain.study import Trial
 from core.domain.trace import Trace
 from core.errors import Infeasible
+from core.optimize.folding import folded
 from core.optimize.grey_box import LatencyModel, Slowdowns, predicted_scores
 from core.optimize.local_search import Effort
 from core.optimize.pareto import non_dominated, objectives, reference_point
 from core.optimize.plan_table import PlanTable
 from core.optimize.rescoring import rescored
+from core.optimize.residual import NOISE_SIGMA
 from core.optimize.search import (
     OnProgress,
     Search,
@@ -89,9 +91,11 @@ def reference_of(facts: PlanningFacts, trials: Sequence[Trial]) -> Reference:
     """Return a point that every useful plan of a study beats.
 
     Args:
-        trials: Feasible ones among them.
+        trials: At least one of them with a latency; the feasible ones count if there are any.
     """
-    known = objectives([best_knowledge(trial) for trial in trials if trial.score.feasible])
+    able = [trial for trial in trials if trial.score.p95_e2e_s]
+    feasible = [trial for trial in able if trial.score.feasible]
+    known = objectives([best_knowledge(trial) for trial in feasible or able])
     limits = facts.limits
     front = known[non_dominated(known)]
     return reference_point(front, limits.quality_floor, limits.budget_usd_per_hour)
@@ -125,7 +129,8 @@ def conclude(
     better = {trial.number: score for trial, score in zip(open_ones, scores, strict=True)}
     final = [replace(t, predicted=better.get(t.number, t.predicted)) for t in trials]
     best = {t.number for t in mark_front(_believed(model, final)) if t.on_front}
-    final = [replace(t, on_front=t.number in best) for t in final]
+    marked = [replace(t, on_front=t.number in best) for t in final]
+    final = folded(facts, marked, {}, NOISE_SIGMA)
     return StudyResult(tuple(final), reference, False, _found(final))
 
 

@@ -29,6 +29,7 @@ P95_SIGMA = 0.15
 OVERLOAD_SIGMA = 0.05
 BARELY = 0.95
 """Load of a plan that kept up where it was not expected to."""
+NEARLY_FULL = 0.8
 RELINEARISED = 4
 OVERLOADED = float(np.log(4.0))
 """A plan that could not keep up when measured counts as four times slower than predicted."""
@@ -59,21 +60,27 @@ class Expected:
         recalibrated: Logarithm of the P95 in s by recalibrated estimates alone; infinite where
             replicas cannot keep up.
         load: Of the busiest pool.
-        log_p95: The same logarithm with what the process adds.
+        residual: What the process adds to that logarithm.
         residual_deviation: Standard deviation of what it adds.
     """
 
     recalibrated: Vector
     load: Vector
-    log_p95: Vector
+    residual: Vector
     residual_deviation: Vector
+
+    @property
+    def log_p95(self) -> Vector:
+        """Logarithm of the P95 in s by all layers."""
+        total: Vector = self.recalibrated + self.residual
+        return total
 
     def take(self, chosen: NDArray[np.intp]) -> "Expected":
         """Return some of the plans, by their positions."""
         return Expected(
             self.recalibrated[chosen],
             self.load[chosen],
-            self.log_p95[chosen],
+            self.residual[chosen],
             self.residual_deviation[chosen],
         )
 
@@ -118,13 +125,12 @@ class LatencyModel:
         """Return what is expected of plans, by all three layers."""
         log_p95, load = self._recalibrated(rows)
         mean, spread = self._residual.of(_features(rows, log_p95, load))
-        return Expected(log_p95, load, log_p95 + mean, spread)
+        return Expected(log_p95, load, mean, spread)
 
     def drawn(self, rows: Rows, expected: Expected, effects: Vector) -> tuple[Vector, Vector]:
         """Return P expected logarithms of the P95 and P loads, were these the effects (D)."""
         log_p95, load = self.table.score(rows, self.belief.log_factors(rows.others, effects))
-        of_process = expected.log_p95 - expected.recalibrated
-        return log_p95 + self._stretched * effects[-1] + of_process, load
+        return log_p95 + self._stretched * effects[-1] + expected.residual, load
 
     def predict(self, rows: Rows) -> Prediction:
         """Return what is expected of plans, and how far it may be off."""
@@ -217,10 +223,14 @@ class LatencyModel:
 
     @cached_property
     def _left_over(self) -> tuple[Vector, Vector]:
-        """Return features and log ratios of the measured plans that were expected to keep up."""
+        """Return features and log ratios of the measured plans that were expected to keep up.
+
+        One that nearly filled its replicas and did not keep up is told apart by its load alone.
+        """
         log_p95, load = self._recalibrated(self._rows)
         features = _features(self._rows, log_p95, load)
-        known = np.flatnonzero(np.isfinite(log_p95))
+        kept_up = np.array([_p95_s(trial) is not None for trial in self._measured], dtype=bool)
+        known = np.flatnonzero(np.isfinite(log_p95) & (kept_up | (load < NEARLY_FULL)))
         p95_s = [_p95_s(self._measured[p]) for p in known]
         ratios = [
             OVERLOADED if time_s is None else np.log(time_s) - log_p95[p]

@@ -90,7 +90,7 @@ class OptimiseJob:
             return {"evaluated": number}
         facts = _facts(context, study)
         meter = self._live_factory(context, facts)
-        asking = live.Study(facts, seed=study.seed, trials=trials)
+        asking = live.Study(facts, seed=study.seed, trials=trials, method=study.method)
         begun = live.live_fraction(number, study.live_evaluations)
         text = f"plan {number + 1} of {study.live_evaluations}"
         context.progress(begun, f"Choosing {text} to measure")

@@ -9,6 +9,7 @@ from scipy.special import ndtr
 from core.domain.plan import PlanScore, ServingPlan
 from core.domain.planning import PlanningFacts
 from core.domain.study import Origin, Trial
+from core.errors import NotReady
 from core.estimate.analytic import FLOOR_TOLERANCE
 from core.estimate.speed import Vector
 from core.estimate.telemetry import Slowdown
@@ -35,6 +36,7 @@ LEAST_DEVIATION = 0.03
 """Of the logarithm of a load: what is believed of a plan is never more certain."""
 DRAWS = 8
 """Of the believed speeds, in pairs of opposite deviation."""
+PROPOSED = (Origin.BAYES, Origin.PAPER)
 NEGLIGIBLE = 1e-5
 """Share of the whole volume: where no plan is expected to add more, the best known ones are
 measured again."""
@@ -107,6 +109,9 @@ class Advisor:
             trials: Of the study; what was evaluated among them is what is known.
             pending: Plans that are being measured: they count as if they had come out as
                 predicted.
+
+        Raises:
+            NotReady: There is no plan left to propose.
         """
         now = self._situation(trials, pending)
         plan = self._best(now)
@@ -132,9 +137,14 @@ class Advisor:
         """Return what the first evaluations give, the same whether later ones are there or not."""
         count = checkpoint(len(evaluated))
         if self._basis.evaluations != count:
-            later = {id(trial) for trial in evaluated[count:] if trial.origin is Origin.BAYES}
+            later = {id(trial) for trial in evaluated[count:] if trial.origin in PROPOSED}
             known = dict.fromkeys(trial.plan for trial in trials if id(trial) not in later)
             start = [plan for plan in known if self._runs(plan)]
+            if not start:
+                raise NotReady(
+                    "None of this study's plans runs on the fleet as it is now.",
+                    "Start a new study.",
+                )
             model = LatencyModel(self._table, evaluated[:count], self._seen)
             rng = np.random.default_rng([self._seed, 1, count])
             pool = searched_pool(self._table, model, start, rng, self._effort)
@@ -167,6 +177,8 @@ class Advisor:
         more = now.pool.around(parents, NEIGHBOURS, rng)
         fresh = [plan for plan in dict.fromkeys(more) if plan not in now.taken]
         rows, reference = self._promising(now, list(dict.fromkeys([*rows.plans, *fresh])))
+        if not rows.plans and not now.known:
+            raise NotReady("Every plan that was tried failed.", "Look at why, and start anew.")
         worth = self._worth(now, rows, reference)
         if worth.max(initial=0.0) > NEGLIGIBLE * _box(now.front, reference) or not now.known:
             return rows.plans[int(np.argmax(worth))]
@@ -220,9 +232,8 @@ class Advisor:
     def _reference(self, rows: Rows, log_p95: Vector, front: Vector) -> Vector:
         """Return what bounds the hypervolume: (cost, log latency, quality) all good plans beat."""
         points = np.vstack([front, np.column_stack([rows.cost, log_p95, rows.quality])])
-        points = np.vstack([points[np.isfinite(points).all(axis=1)], self._basis.profiled])
-        values = np.column_stack([-points[:, 0], -np.exp(points[:, 1]), points[:, 2]])
-        best = values[non_dominated(values)]
+        believed = _front_values(points[np.isfinite(points).all(axis=1)])
+        best = np.vstack([believed, _front_values(self._basis.profiled)])
         limits = self._limits
         cost, latency_s, shortfall = reference_point(
             best, limits.quality_floor, limits.budget_usd_per_hour
@@ -240,6 +251,12 @@ def in_order(trials: Sequence[Trial]) -> list[Trial]:
 
 def _candidates(rows: Rows, log_p95: Vector, deviation: Vector) -> Vector:
     return np.column_stack([rows.cost, rows.quality, log_p95, deviation])
+
+
+def _front_values(points: Vector) -> Vector:
+    """Return those of n x 3 (cost, log latency, quality) that none beats, as objectives."""
+    values = np.column_stack([-points[:, 0], -np.exp(points[:, 1]), points[:, 2]])
+    return values[non_dominated(values)]
 
 
 def _box(front: Vector, reference: Vector) -> float:

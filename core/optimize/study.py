@@ -6,7 +6,7 @@ from math import isfinite
 
 from core.domain.plan import PlanScore, ServingPlan
 from core.domain.planning import PlanningFacts
-from core.domain.study import KindTelemetry, Measurement, Origin, Trial
+from core.domain.study import KindTelemetry, Measurement, Method, Origin, Trial
 from core.errors import Conflict, EngineFailed, Infeasible, InvalidInput
 from core.estimate.telemetry import Slowdown
 from core.optimize.conclusion import StudyResult, conclude, reference_of, search, silent
@@ -49,6 +49,7 @@ class Study:
         seed: Of all that is random; 0 or above.
         trials: Of an earlier study of the same facts, to go on with; none to begin.
         effort: Spent on predicted plans before the first proposal; None for the default.
+        method: How plans to measure are chosen; the paper's method is there for comparison.
     """
 
     def __init__(
@@ -58,7 +59,9 @@ class Study:
         seed: int = 0,
         trials: Sequence[Trial] = (),
         effort: Effort | None = None,
+        method: Method = Method.GREY_BOX,
     ) -> None:
+        self._method = method
         self._facts = facts
         self._seed = seed
         self._effort = effort or Effort()
@@ -209,11 +212,21 @@ class Study:
         return self._advisor
 
     def _next(self) -> Proposal:
-        pending = [proposal.plan for proposal in self._pending]
-        plan, predicted = self._advice().propose(self._trials, pending)
+        plan, predicted = self._by_paper() if self._method is Method.PAPER else self._by_model()
         known = {t.plan: t.number for t in self._trials if not t.evaluated}
         numbers = [t.number for t in self._trials] + [p.number for p in self._pending]
         return Proposal(known.get(plan, max(numbers) + 1), plan, predicted)
+
+    def _by_model(self) -> tuple[ServingPlan, PlanScore]:
+        pending = [proposal.plan for proposal in self._pending]
+        return self._advice().propose(self._trials, pending)
+
+    def _by_paper(self) -> tuple[ServingPlan, PlanScore]:
+        from core.optimize.paper import PaperStudy  # It needs `Proposal`.
+
+        paper = PaperStudy(self._facts, seed=self._seed, trials=in_order(self._trials))
+        newest = paper.ask(len(self._pending) + 1)[-1]
+        return newest.plan, newest.predicted
 
     def _record(
         self,
@@ -225,7 +238,8 @@ class Study:
         old = next((t for t in self._trials if t.number == proposal.number), None)
         if old is not None and (old.evaluated or old.plan != proposal.plan):
             raise Conflict(f"Trial {proposal.number} of this study has its result already.")
-        trial = old or Trial("", proposal.number, proposal.plan, Origin.BAYES, proposal.predicted)
+        origin = Origin.PAPER if self._method is Method.PAPER else Origin.BAYES
+        trial = old or Trial("", proposal.number, proposal.plan, origin, proposal.predicted)
         told = replace(
             trial,
             predicted=proposal.predicted,

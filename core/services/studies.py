@@ -7,7 +7,7 @@ from datetime import datetime
 
 from core.domain.ids import new_id
 from core.domain.job import Job, JobKind, JobState
-from core.domain.study import Limits, Study, StudyState, Trial
+from core.domain.study import Limits, Method, Study, StudyState, Trial
 from core.errors import InvalidInput, NotFound
 from core.ports import UnitOfWork, UnitOfWorkFactory
 from core.services.jobs import new_job
@@ -29,6 +29,7 @@ def create_study(
     *,
     live_evaluations: int = 0,
     seed: int = 0,
+    method: Method = Method.GREY_BOX,
     group_id: str | None = None,
 ) -> Study:
     """Store a study and enqueue the job that runs it.
@@ -36,6 +37,7 @@ def create_study(
     Args:
         live_evaluations: Plans to measure on real replicas; 0 for estimates only.
         seed: Makes the search repeatable.
+        method: How plans to measure are chosen.
 
     Raises:
         InvalidInput: A limit makes no sense.
@@ -52,6 +54,7 @@ def create_study(
         seed=seed,
         state=StudyState.RUNNING,
         created_at=now,
+        method=method,
     )
     params = {"study_id": study.study_id, "live_evaluations": live_evaluations}
     with uow() as work:

@@ -23,6 +23,7 @@ from core.domain.ids import new_id, utc_now
 from core.domain.plan import ReplicaKind, ServingPlan, make_plan
 from core.domain.traffic import RequestRecord
 from core.ports import UnitOfWorkFactory
+from core.quality.agreement import agrees
 from core.routing.classifier import Classifier
 from core.routing.features import SIZE
 from core.services import tenants
@@ -142,7 +143,7 @@ async def running_gateway(uow: UnitOfWorkFactory, **changes: Any) -> AsyncIterat
 
 @contextlib.asynccontextmanager
 async def _served(uow: UnitOfWorkFactory, settings: Settings) -> AsyncIterator[RunningGateway]:
-    gateway = Gateway(uow, settings)
+    gateway = Gateway(uow, settings, agrees)
     async with gateway.running():
         runner = make_runner(gateway.site)
         await runner.setup()

@@ -136,3 +136,9 @@ def _refuse(value: Any) -> None:
     if isinstance(value, dict | list | tuple):
         for part in inner:
             _refuse(part)
+
+
+def newest_first(records: list[Any], time: str, key: str) -> list[Any]:
+    """Sort by a time, latest first; equal times by key."""
+    by_key = sorted(records, key=lambda record: getattr(record, key))
+    return sorted(by_key, key=lambda record: getattr(record, time), reverse=True)

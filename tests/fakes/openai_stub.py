@@ -39,6 +39,8 @@ class OpenAIStub:
         port: TCP port; 0 for a free one.
         cache: Blocks and tokens per block that its metrics report; None for no report.
         most_in_batch: Requests answered together; further ones wait, as behind a full batch.
+        logprob: Log-probability of each token, by the model's name and the last user message; 0
+            where None.
 
     Attributes:
         seen: Request bodies, in order of arrival.
@@ -56,6 +58,7 @@ class OpenAIStub:
         port: int = 0,
         cache: tuple[int, int] | None = None,
         most_in_batch: int = 10**6,
+        logprob: Callable[[str, str], float] | None = None,
     ) -> None:
         self.models = tuple(models)
         self.ttft_ms = ttft_ms
@@ -65,6 +68,7 @@ class OpenAIStub:
         self.fail = fail
         self.port = port
         self.cache = cache
+        self.logprob = logprob
         self._batch = asyncio.Semaphore(most_in_batch)
         self.seen: list[dict[str, Any]] = []
         self.most_in_flight = 0
@@ -144,6 +148,13 @@ class OpenAIStub:
             return web.json_response(_whole(body, parts))
         return await self._stream(request, body, parts, failure)
 
+    def _logprob(self, body: dict[str, Any]) -> float | None:
+        """What is told of a token; None when nobody asks."""
+        if not body.get("logprobs"):
+            return None
+        text = str(body["messages"][-1]["content"])
+        return self.logprob(body["model"], text) if self.logprob else 0.0
+
     def _parts(self, body: dict[str, Any]) -> list[str]:
         text = str(body["messages"][-1]["content"])
         if body.get("ignore_eos"):
@@ -161,7 +172,7 @@ class OpenAIStub:
         await response.write(_event(body, {"role": "assistant", "content": ""}))
         for index, part in enumerate(parts):
             await asyncio.sleep((self.tpot_ms if index else self.ttft_ms) / 1000)
-            await response.write(_event(body, {"content": part}))
+            await response.write(_event(body, {"content": part}, self._logprob(body)))
             if failure in {"cut", "garbage", "error_event"}:
                 await _break(request, response, failure)
                 return response
@@ -206,8 +217,11 @@ def _usage(body: dict[str, Any], parts: Sequence[str]) -> dict[str, int]:
     }
 
 
-def _event(body: dict[str, Any], delta: dict[str, str]) -> bytes:
-    event = {"model": body["model"], "choices": [{"index": 0, "delta": delta}]}
+def _event(body: dict[str, Any], delta: dict[str, str], logprob: float | None = None) -> bytes:
+    choice: dict[str, Any] = {"index": 0, "delta": delta}
+    if logprob is not None:
+        choice["logprobs"] = {"content": [{"token": delta["content"], "logprob": logprob}]}
+    event = {"model": body["model"], "choices": [choice]}
     return b"data: " + json.dumps(event).encode() + b"\n\n"
 
 

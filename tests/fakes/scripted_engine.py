@@ -24,6 +24,8 @@ class ScriptedEngine:
         status: HTTP status to answer with; not 200 gives an error body.
         drop_after: Events after which the connection is cut; None for never.
         hold: Set to let answers go on past the first event; set from the start.
+        cut_after_head: Whether streams are cut before their first event.
+        logprob: Of every token, told to those who ask; None tells none.
     """
 
     def __init__(self) -> None:
@@ -31,8 +33,10 @@ class ScriptedEngine:
         self.stopped_early = 0
         self.status = 200
         self.drop_after: int | None = None
+        self.cut_after_head = False
         self.hold = asyncio.Event()
         self.hold.set()
+        self.logprob: float | None = None
         self.port = 0
         app = web.Application(client_max_size=8 * 1024**2)
         app.router.add_post("/v1/chat/completions", self._answer)
@@ -77,7 +81,12 @@ class ScriptedEngine:
         if self.drop_after == 0:
             _cut(request)
         await self.hold.wait()
-        choice = {"index": 0, "message": {"role": "assistant", "content": "".join(WORDS)}}
+        choice: dict[str, Any] = {"index": 0}
+        if "messages" in body:
+            choice["message"] = {"role": "assistant", "content": "".join(WORDS)}
+        else:
+            choice["text"] = "".join(WORDS)
+        choice["logprobs"] = told_logprobs(body, self.logprob, len(WORDS))
         return web.json_response({"model": body["model"], "choices": [choice], "usage": USAGE})
 
     async def _stream(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
@@ -86,7 +95,10 @@ class ScriptedEngine:
             _cut(request)
             return response
         await response.prepare(request)
-        for number, event in enumerate(events(body), 1):
+        if self.cut_after_head:
+            _cut(request)
+            return response
+        for number, event in enumerate(events(body, self.logprob), 1):
             await response.write(event)
             if number == self.drop_after:
                 _cut(request)
@@ -98,10 +110,24 @@ class ScriptedEngine:
 USAGE = {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": len(WORDS), "total_tokens": 15}
 
 
-def events(body: dict[str, Any]) -> list[bytes]:
+def told_logprobs(body: dict[str, Any], logprob: float | None, tokens: int) -> Any:
+    """The field as vLLM writes it: null when it was not asked for."""
+    if logprob is None:
+        return None
+    if "messages" in body:
+        one = {"token": "t", "logprob": logprob, "bytes": [116], "top_logprobs": []}
+        return {"content": [one] * tokens} if body.get("logprobs") else None
+    if body.get("logprobs") is None:
+        return None
+    return {"tokens": ["t"] * tokens, "token_logprobs": [logprob] * tokens}
+
+
+def events(body: dict[str, Any], logprob: float | None = None) -> list[bytes]:
     """The stream a server sends for a body."""
+    told = told_logprobs(body, logprob, 1)
+    extra = {} if logprob is None else {"logprobs": told}
     found = [
-        {"model": body["model"], "choices": [{"index": 0, "delta": {"content": word}}]}
+        {"model": body["model"], "choices": [{"index": 0, "delta": {"content": word}, **extra}]}
         for word in WORDS
     ]
     lines: list[Any] = list(found)

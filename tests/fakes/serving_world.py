@@ -50,7 +50,7 @@ class FakeServer:
     devices: tuple[str, ...]
     alive: bool = True
     healthy: bool = False
-    in_flight: int = 0
+    in_flight: int | None = 0
 
 
 @dataclass(frozen=True)

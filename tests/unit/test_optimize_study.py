@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from core.domain.study import Origin
+from core.domain.study import Method, Origin
 from core.errors import Conflict, EngineFailed, Infeasible, InvalidInput
 from core.estimate import AnalyticEvaluator
 from core.optimize import Study
@@ -148,3 +148,19 @@ def test_an_infeasible_problem_says_so() -> None:
         study.ask()
     result = study.run(lambda _: pytest.fail("nothing is measured"), 3)
     assert result.infeasible
+
+
+def test_the_papers_method_is_a_method_of_the_same_study() -> None:
+    facts = two_models(devices=4, load=2.0, quality_floor=0.5, budget_usd_per_hour=0.2)
+    truth = HiddenTruth(facts)
+    study = Study(facts, seed=2, effort=QUICK, method=Method.PAPER)
+    for _ in range(2):
+        first, second = study.ask(2)
+        again = Study(facts, seed=2, effort=QUICK, method=Method.PAPER, trials=study.trials)
+        assert [p.plan for p in again.ask(2)] == [first.plan, second.plan]
+        study.tell(first, truth.evaluate(first.plan))
+        study.tell(second, truth.evaluate(second.plan))
+    measured = [t for t in study.trials if t.measured]
+    assert sorted(t.evaluation for t in measured) == list(range(4))
+    assert any(t.origin is Origin.PAPER for t in measured)
+    assert study.front()
