@@ -23,7 +23,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells every step
     try:
-        return command(parsed, load_settings())
+        status = command(parsed, load_settings())
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except BOuteError as error:
         print(f"boute: {error.message}", file=sys.stderr)
         if error.hint:
@@ -59,6 +64,12 @@ def _parser() -> argparse.ArgumentParser:
     optimize.add_argument("--sla", type=float, help="wanted P95 end-to-end latency, seconds")
     optimize.add_argument("--budget", type=float, help="most allocation cost, $/h")
     optimize.add_argument("--live", type=int, default=0, help="plans to measure on real replicas")
+    optimize.add_argument(
+        "--method",
+        choices=("grey-box", "paper"),
+        default="grey-box",
+        help="how plans to measure are chosen; the paper's constrained qNEHVI is for comparison",
+    )
     optimize.add_argument("--seed", type=int, default=0)
     optimize.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     plan = _add(commands, "plan", _plan, "search for plans for a scenario file; no database")
@@ -84,6 +95,9 @@ def _parser() -> argparse.ArgumentParser:
     elsewhere = _add(commands, "export", _export_kubernetes, "write a plan for another system")
     systems = elsewhere.add_subparsers(required=True, metavar="SYSTEM")
     _add_kubernetes(_add(systems, "kubernetes", _export_kubernetes, "write Kubernetes manifests"))
+    brought = _add(commands, "import", _import_outcomes, "take in what others measured")
+    kinds = brought.add_subparsers(required=True, metavar="WHAT")
+    _add_outcomes(_add(kinds, "outcomes", _import_outcomes, "take in scored answers"))
     bench_command.add_to(_add(commands, "bench", _bench, "measure BOute itself"))
     return parser
 
@@ -121,6 +135,21 @@ def _add_kubernetes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sku-label", help="label of nodes that holds the GPU's name")
     parser.add_argument("--models-claim", help="volume claim with folders of models")
     parser.add_argument("--output", type=Path, help="file to make; printed when left out")
+
+
+def _add_outcomes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "files",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="CSV, JSON lines, Parquet, or samples of lm-evaluation-harness",
+    )
+    parser.add_argument("--model", default="", help="which model answered, if a file does not say")
+    parser.add_argument("--class", default="", dest="query_class", help="of queries without one")
+    parser.add_argument("--metric", default="", help="which metric, or what the score is called")
+    parser.add_argument("--filter", default="", help="which of the harness's filters")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
 
 
 def _limits(parsed: argparse.Namespace) -> dict[str, float | None]:
@@ -180,16 +209,23 @@ def _profile(parsed: argparse.Namespace, settings: Settings) -> int:
 
 
 def _optimize(parsed: argparse.Namespace, settings: Settings) -> int:
-    from core.domain.study import Limits
+    from core.domain.study import Limits, Method
     from core.entrypoints.optimize import optimize
 
+    method = Method.PAPER if parsed.method == "paper" else Method.GREY_BOX
     limits = Limits(
         quality_floor=parsed.floor,
         budget_usd_per_hour=parsed.budget,
         sla_p95_e2e_s=parsed.sla,
     )
     return optimize(
-        settings, parsed.workload, limits, parsed.live, parsed.seed, as_json=parsed.json
+        settings,
+        parsed.workload,
+        limits,
+        parsed.live,
+        parsed.seed,
+        as_json=parsed.json,
+        method=method,
     )
 
 
@@ -241,6 +277,14 @@ def _export_kubernetes(parsed: argparse.Namespace, settings: Settings) -> int:
     given = {name: getattr(parsed, name) for name in names if getattr(parsed, name)}
     options = ClusterOptions(gateway_image=parsed.gateway_image, **given)
     return export_kubernetes(settings, parsed.plan, options, parsed.output)
+
+
+def _import_outcomes(parsed: argparse.Namespace, settings: Settings) -> int:
+    from core.entrypoints.import_outcomes import import_files
+    from core.importing.outcomes import Given
+
+    given = Given(parsed.model, parsed.query_class, parsed.metric, parsed.filter)
+    return import_files(settings, parsed.files, given, as_json=parsed.json)
 
 
 def _bench(parsed: argparse.Namespace, settings: Settings) -> int:

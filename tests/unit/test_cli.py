@@ -1,8 +1,11 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from core.entrypoints.cli import main
+from core.settings import REPOSITORY
 
 
 @pytest.fixture(autouse=True)
@@ -68,3 +71,16 @@ def test_an_unknown_command_is_refused(capsys: pytest.CaptureFixture[str]) -> No
     with pytest.raises(SystemExit):
         main(["fly"])
     assert "invalid choice" in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_early_is_no_error(home: Path) -> None:
+    """`boute scenario schema | head -1`: no traceback."""
+    command = [sys.executable, "-m", "core.entrypoints.cli", "scenario", "schema"]
+    process = subprocess.Popen(
+        command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    _, said = process.communicate(timeout=60)
+    assert said == ""
+    assert process.returncode == 141
