@@ -26,8 +26,9 @@ def promises(published: Published, setting: Setting) -> dict[str, Any]:
         setting: Its fleet and rate give the price of work, by which routing is optimised.
 
     Returns:
-        "routings" tried (a floor that none is sure to reach is left out), the share "kept" (quality on the traffic is at least the floor), and
-        the "mean" and the "worst" of quality minus floor; "error" is the standard error of one.
+        "routings" tried (a floor that none is sure to reach is left out), the share "kept"
+        (quality on the traffic is at least the floor), and the "mean" and the "worst" of quality
+        minus floor; "error" is the standard error of one.
     """
     margins, errors = [], []
     for seed in range(SPLITS):
