@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from core.errors import InvalidInput
@@ -30,6 +30,11 @@ class Settings:
         request_time_limit_s: Longest time to the end of an answer through the gateway.
         plan_file: Plan and services of a fleet that somebody else runs, such as Kubernetes; None
             for what this database's controller runs.
+        listen_fd: Descriptor of a socket that `boute up` listens on for this process; None: it
+            opens its own.
+        model_roots: Folders that models may lie in; empty allows every folder.
+        judge_api_key: Key of the model that judges answers; never stored or logged.
+        check_share: Share (0..1) of the gateway's queries that are also put to the best model.
     """
 
     home: Path
@@ -45,6 +50,10 @@ class Settings:
     request_retention_days: int = 90
     request_time_limit_s: float = 600.0
     plan_file: Path | None = None
+    listen_fd: int | None = None
+    model_roots: tuple[Path, ...] = ()
+    judge_api_key: str = field(default="", repr=False)
+    check_share: float = 0.0
 
     @property
     def keys_required(self) -> bool:
@@ -80,6 +89,9 @@ class Settings:
             "BOUTE_REQUEST_RETENTION_DAYS": str(self.request_retention_days),
             "BOUTE_REQUEST_TIME_LIMIT_S": str(self.request_time_limit_s),
             "BOUTE_PLAN_FILE": str(self.plan_file or ""),
+            "BOUTE_JUDGE_API_KEY": self.judge_api_key,
+            "BOUTE_CHECK_SHARE": str(self.check_share),
+            "BOUTE_MODEL_ROOTS": os.pathsep.join(map(str, self.model_roots)),
         }
 
 
@@ -105,7 +117,16 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         request_retention_days=_whole(env, "BOUTE_REQUEST_RETENTION_DAYS", 90),
         request_time_limit_s=_positive(env, "BOUTE_REQUEST_TIME_LIMIT_S", 600.0),
         plan_file=Path(env["BOUTE_PLAN_FILE"]) if env.get("BOUTE_PLAN_FILE") else None,
+        judge_api_key=env.get("BOUTE_JUDGE_API_KEY", ""),
+        check_share=_share(env, "BOUTE_CHECK_SHARE"),
+        listen_fd=_whole(env, "BOUTE_LISTEN_FD", 0) or None,
+        model_roots=_folders(env, "BOUTE_MODEL_ROOTS"),
     )
+
+
+def _folders(env: Mapping[str, str], name: str) -> tuple[Path, ...]:
+    named = [part for part in env.get(name, "").split(os.pathsep) if part]
+    return tuple(Path(part).expanduser().resolve() for part in named)
 
 
 def _switch(env: Mapping[str, str], name: str) -> bool | None:
@@ -113,6 +134,17 @@ def _switch(env: Mapping[str, str], name: str) -> bool | None:
     if text not in {"", "on", "off"}:
         raise InvalidInput(f"{name} must be 'on' or 'off', not {text!r}.")
     return None if not text else text == "on"
+
+
+def _share(env: Mapping[str, str], name: str) -> float:
+    text = env.get(name) or "0"
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:  # also refuses NaN
+        raise InvalidInput(f"{name} must be a share from 0 to 1, not {text!r}.")
+    return value
 
 
 def _positive(env: Mapping[str, str], name: str, default: float) -> float:

@@ -179,6 +179,23 @@ class OutcomeRow(Base):
     score: Mapped[float]
     output_tokens: Mapped[int]
     job_id: Mapped[str] = mapped_column(index=True)
+    confidence: Mapped[float | None]
+    metric: Mapped[str]
+
+
+class CascadeEstimateRow(Base):
+    """Cascades a plan may use, as calibrated from the newest outcomes."""
+
+    __tablename__ = "cascade_estimates"
+    query_class: Mapped[str] = mapped_column(primary_key=True)
+    model: Mapped[str] = mapped_column(primary_key=True)
+    escalate_to: Mapped[str] = mapped_column(primary_key=True)
+    threshold: Mapped[float] = mapped_column(primary_key=True)
+    escalated: Mapped[float]
+    n: Mapped[int]
+    mean: Mapped[float]
+    lower: Mapped[float]
+    upper: Mapped[float]
 
 
 class QualityEstimateRow(Base):
@@ -193,6 +210,36 @@ class QualityEstimateRow(Base):
     upper: Mapped[float]
     output_tokens_mean: Mapped[float]
     measured_at: Mapped[datetime]
+    metric: Mapped[str]
+    provenance: Mapped[str]
+
+
+class JudgementRow(Base):
+    """Answers judged against their reference, in both orders."""
+
+    __tablename__ = "judgements"
+    judgement_id: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(index=True)
+    query: Mapped[str]
+    query_class: Mapped[str]
+    model: Mapped[str]
+    first: Mapped[str]
+    second: Mapped[str]
+    input_tokens: Mapped[int]
+    output_tokens: Mapped[int]
+
+
+class LiveCheckRow(Base):
+    """Live queries that were also put to the best model."""
+
+    __tablename__ = "live_checks"
+    check_id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(index=True)
+    query_class: Mapped[str]
+    model: Mapped[str]
+    best: Mapped[str]
+    metric: Mapped[str]
+    agrees: Mapped[bool]
 
 
 class ClassifierRow(Base):
@@ -258,6 +305,8 @@ class DeploymentRow(Base):
     ended_at: Mapped[datetime | None]
     message: Mapped[str]
     override: Mapped[str]
+    guard: Mapped[dict[str, Any] | None]
+    reverts: Mapped[str]
 
 
 class ReplicaRow(Base):
@@ -329,6 +378,11 @@ class RequestRow(Base):
     tenant_id: Mapped[str]
     key_id: Mapped[str]
     cost_usd: Mapped[float | None]
+    confidence: Mapped[float | None]
+    first_model: Mapped[str]
+    first_input_tokens: Mapped[int | None]
+    first_output_tokens: Mapped[int | None]
+    first_cost_usd: Mapped[float | None]
 
 
 class TenantRow(Base):

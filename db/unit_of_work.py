@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from core.ports import UnitOfWorkFactory
 from db.engine import make_engine
 from db.failures import in_words
+from db.repositories.checks import SqlChecks
 from db.repositories.fleet import SqlDevices, SqlModels, SqlPrices
 from db.repositories.measurements import (
     SqlClassifiers,
@@ -47,6 +48,7 @@ class SqlUnitOfWork:
         self.workloads = SqlWorkloads(session)
         self.query_sets = SqlQuerySets(session)
         self.outcomes = SqlOutcomes(session)
+        self.checks = SqlChecks(session)
         self.classifiers = SqlClassifiers(session)
         self.studies = SqlStudies(session)
         self.deployments = SqlDeployments(session)

@@ -52,7 +52,7 @@ def confirm_deploy(study_id: str, trial: Trial) -> None:
     if st.session_state.pop(DONE, False):
         st.rerun()
     outcome(PLACE)  # Here only when it was refused.
-    st.markdown(markdown(plan_in_words(trial.plan)))
+    st.markdown(markdown(plan_in_words(trial.plan, queries.known_cascades())))
     _changes(trial)
     # In a form, a reason that was just typed goes with the click.
     with st.form("deploy_form", border=False, enter_to_submit=False):
@@ -132,7 +132,8 @@ def confirm_stop(deployment: Deployment) -> None:
 def chosen_plan(trial: Trial, study_id: str) -> None:
     """Show the chosen plan, what it would change, and the way to deploy it."""
     current = queries.current_deployment()
-    st.markdown(f"**Plan {trial.number}** · {markdown(plan_in_words(trial.plan))}")
+    words = plan_in_words(trial.plan, queries.known_cascades())
+    st.markdown(f"**Plan {trial.number}** · {markdown(words)}")
     score = trial.score
     st.caption(
         markdown(
@@ -186,8 +187,7 @@ def _rollout() -> None:
 
 
 def _wanted_plan(deployment: Deployment, replicas: list[Replica]) -> None:
-    wanted = sum(p.count for p in deployment.plan.placement)
-    ready = sum(r.state == ReplicaState.READY and r.wanted for r in replicas)
+    ready, wanted = tables.ready_of(deployment.plan, replicas)
     with st.container(horizontal=True, vertical_alignment="center", key="deployment_state"):
         active = deployment.state == DeploymentState.ACTIVE
         st.badge(
@@ -197,7 +197,7 @@ def _wanted_plan(deployment: Deployment, replicas: list[Replica]) -> None:
         )
         since = deployment.active_at or deployment.created_at
         st.caption(f"plan {deployment.plan.plan_id[:6]}, {ago(since, utc_now())}", width="content")
-    st.markdown(markdown(plan_in_words(deployment.plan)))
+    st.markdown(markdown(plan_in_words(deployment.plan, queries.known_cascades())))
     if unsettled(deployment, replicas):
         share = min(1.0, ready / max(1, wanted))
         st.progress(share, text=f"{ready} of {wanted} replicas ready")

@@ -91,7 +91,7 @@ def plan_detail(
         st.caption(tables.ORIGINS[trial.origin.value], width="content")
         if within := interval(trial.score.p95_e2e_low_s, trial.score.p95_e2e_high_s):
             st.caption(f"P95 within {within} (90 %)", width="content")
-    st.markdown(markdown(plan_in_words(trial.plan)))
+    st.markdown(markdown(plan_in_words(trial.plan, queries.known_cascades())))
     for objection in objections(trial.score, limits):
         st.warning(markdown(objection), title="Not offered", icon=":material/block:")
     score_metrics(trial.predicted, baseline.predicted if baseline else None)

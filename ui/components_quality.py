@@ -22,6 +22,11 @@ SCORER_WORDS = {
     "numeric": "last number in the answer",
     "exact_match": "same text",
     "contains": "answer contains the reference",
+    "multiple_choice": "letter of the option chosen",
+    "bleu": "BLEU, likeness to the reference",
+    "rouge_1": "ROUGE-1, words in common",
+    "rouge_2": "ROUGE-2, pairs of words in common",
+    "rouge_l": "ROUGE-L, longest common sequence",
 }
 
 
@@ -30,8 +35,10 @@ def quality_results() -> None:
     known = queries.estimates()
     frame = tables.estimates_frame(known)
     with st.container(horizontal=True, vertical_alignment="center"):
-        components.provenance("measured", moment(max(e.measured_at for e in known)))
-        st.caption("Bars: mean score. Whiskers: 95 % Wilson interval.", width="content")
+        for source in sorted({e.provenance.value for e in known}, reverse=True):
+            of_it = [e.measured_at for e in known if e.provenance.value == source]
+            components.provenance(source, moment(max(of_it)))
+        st.caption("Bars: mean score. Whiskers: 95 % interval.", width="content")
     st.plotly_chart(
         charts.quality_bars(frame),
         key="quality_bars",
@@ -49,6 +56,8 @@ def quality_results() -> None:
             "lower": st.column_config.NumberColumn("At least", format="percent"),
             "upper": st.column_config.NumberColumn("At most", format="percent"),
             "n": st.column_config.NumberColumn("Answers", help="Number of scored answers"),
+            "metric": st.column_config.TextColumn("Metric", help="What floors are in"),
+            "source": "Source",
             "output_tokens": st.column_config.NumberColumn("Tokens per answer", format="%.0f"),
             "measured_at": st.column_config.DatetimeColumn("Measured", format="distance"),
         },

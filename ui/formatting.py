@@ -1,9 +1,11 @@
 """Numbers as people read them. Pure functions; `NONE` stands where a value is unknown."""
 
 import math
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
-from core.domain.plan import ServingPlan
+from core.domain.cascade import CascadeEstimate, CascadeKey
+from core.domain.plan import Route, ServingPlan
 
 NONE = "–"
 BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -140,20 +142,38 @@ def placement_short(plan: ServingPlan) -> str:
     )
 
 
-def routing_in_words(plan: ServingPlan) -> str:
-    """Who answers what: `easy to small; hard 70 % to large and 30 % to small`."""
+def routing_in_words(plan: ServingPlan, cascades: Iterable[CascadeEstimate] = ()) -> str:
+    """Who answers what: `easy to small; hard 70 % to large and 30 % to small`.
+
+    Args:
+        cascades: Tell which share of the queries a cascade of the plan passes on.
+    """
+    escalated = {cascade.key: cascade.escalated for cascade in cascades}
     classes = sorted({route.query_class for route in plan.routing})
-    return "; ".join(_class_in_words(name, plan.shares(name)) for name in classes)
+    return "; ".join(_class_in_words(name, plan.routes(name), escalated) for name in classes)
 
 
-def plan_in_words(plan: ServingPlan) -> str:
+def plan_in_words(plan: ServingPlan, cascades: Iterable[CascadeEstimate] = ()) -> str:
     """A whole plan in one sentence."""
-    return f"Run {placement_in_words(plan)}. Send {routing_in_words(plan)}."
+    return f"Run {placement_in_words(plan)}. Send {routing_in_words(plan, cascades)}."
 
 
-def _class_in_words(query_class: str, shares: dict[str, float]) -> str:
-    ranked = sorted(shares.items(), key=lambda share: -share[1])
+def _class_in_words(
+    query_class: str, routes: Iterable[Route], escalated: Mapping[CascadeKey, float]
+) -> str:
+    ranked = sorted(routes, key=lambda route: -route.share)
     if len(ranked) == 1:
-        return f"{query_class} queries to {ranked[0][0]}"
-    parts = " and ".join(f"{percent(share, 0)} to {model}" for model, share in ranked)
+        return f"{query_class} queries to {_route_in_words(ranked[0], escalated)}"
+    parts = " and ".join(
+        f"{percent(route.share, 0)} to {_route_in_words(route, escalated)}" for route in ranked
+    )
     return f"{query_class} queries {parts}"
+
+
+def _route_in_words(route: Route, escalated: Mapping[CascadeKey, float]) -> str:
+    """`small`, or `small first, 23 % go on to large when it is unsure`."""
+    if route.cascade is None:
+        return route.model
+    share = escalated.get(route.cascade)
+    then = "then" if share is None else f"{percent(share, 0)} go on to"
+    return f"{route.model} first, {then} {route.escalate_to} when it is unsure"

@@ -8,7 +8,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from core.domain.cascade import CascadeEstimate
 from core.domain.catalog import ModelSpec
+from core.domain.check import Drift
 from core.domain.deployment import Deployment, Replica
 from core.domain.fleet import Device, Price
 from core.domain.ids import utc_now
@@ -27,7 +29,9 @@ from core.reporting import costs
 from core.routing.reading import read_classifier
 from core.services import (
     accuracy,
+    cascades,
     catalog,
+    checks,
     deployments,
     inventory,
     jobs,
@@ -142,6 +146,18 @@ def estimates() -> list[QualityEstimate]:
 
 
 @st.cache_data(ttl=TTL_S, show_spinner=False)
+def known_cascades() -> list[CascadeEstimate]:
+    """Cascades that outcomes speak for."""
+    return cascades.cascades(uow())
+
+
+@st.cache_data(ttl=600, show_spinner=False, max_entries=20)
+def confident_answers(query_class: str, model: str) -> list[tuple[float, float]]:
+    """Confidence and score of a model's answers to a class."""
+    return cascades.confident_answers(uow(), query_class, model)
+
+
+@st.cache_data(ttl=TTL_S, show_spinner=False)
 def classifier_facts() -> dict[str, Any] | None:
     """What is known of the newest query classifier."""
     return quality.classifier_facts(uow())
@@ -151,6 +167,12 @@ def classifier_facts() -> dict[str, Any] | None:
 def router_report() -> RouterReport | None:
     """How right the router's predictions are, and what they buy; None when that is unknown."""
     return routing.router_report(uow())
+
+
+@st.cache_data(ttl=TTL_S, show_spinner=False)
+def drifts() -> list[Drift]:
+    """Live agreement with the best models, breaches first."""
+    return checks.drifts(uow(), utc_now())
 
 
 @st.cache_data(ttl=TTL_S, show_spinner=False)

@@ -121,7 +121,9 @@ def estimates_frame(estimates: Sequence[QualityEstimate]) -> pd.DataFrame:
             "lower": e.lower,
             "upper": e.upper,
             "n": e.n,
-            "output_tokens": e.output_tokens_mean,
+            "metric": e.metric or "unknown",
+            "source": e.provenance.value,
+            "output_tokens": e.output_tokens_mean or None,
             "measured_at": e.measured_at,
         }
         for e in ranked
@@ -207,9 +209,14 @@ def whatif_frame(trials: Sequence[Trial], scores: Sequence[PlanScore]) -> pd.Dat
 
 
 def routes_frame(plan: ServingPlan) -> pd.DataFrame:
-    """Return one row per (class, model) of a plan's routing."""
+    """Return one row per route of a plan; a cascade is named by both its models."""
     return pd.DataFrame(
-        {"query_class": r.query_class, "model": r.model, "share": r.share} for r in plan.routing
+        {
+            "query_class": r.query_class,
+            "model": f"{r.model}, else {r.escalate_to}" if r.escalate_to else r.model,
+            "share": r.share,
+        }
+        for r in plan.routing
     )
 
 
@@ -267,6 +274,28 @@ def plan_changes(wanted: ServingPlan, replicas: Sequence[Replica]) -> pd.DataFra
     )
 
 
+def ready_of(plan: ServingPlan, replicas: Sequence[Replica]) -> tuple[int, int]:
+    """Return how many replicas of a plan are ready, and how many it has.
+
+    What still serves an earlier plan does not count.
+    """
+    ready = Counter(r.kind for r in replicas if r.wanted and r.state is ReplicaState.READY)
+    done = sum(min(placed.count, ready[placed.kind]) for placed in plan.placement)
+    return done, sum(placed.count for placed in plan.placement)
+
+
+def has_room(wanted: ServingPlan, replicas: Sequence[Replica], devices: Sequence[Device]) -> bool:
+    """Whether what a deployment would start fits beside everything that runs."""
+    changes = plan_changes(wanted, replicas)
+    starts = dict(zip(changes["replica"], changes["start"], strict=True))
+    held = {i for r in replicas if r.live for i in r.device_ids}
+    free = Counter(d.sku for d in devices if d.schedulable and d.device_id not in held)
+    needed: Counter[str] = Counter()
+    for placed in wanted.placement:
+        needed[placed.kind.sku] += starts.get(placed.kind.label, 0) * placed.kind.devices
+    return needed <= free
+
+
 def deployments_frame(deployments: Sequence[Deployment]) -> pd.DataFrame:
     """Return one row per deployment, newest first as given."""
     return pd.DataFrame(
@@ -292,7 +321,7 @@ def requests_frame(records: Sequence[RequestRecord]) -> pd.DataFrame:
         {
             "at": r.at,
             "query_class": r.query_class,
-            "model": r.model,
+            "model": f"{r.model} after {r.first_model}" if r.first_model else r.model,
             "status": r.status,
             "ttft_ms": r.ttft_ms,
             "e2e_ms": r.e2e_ms,

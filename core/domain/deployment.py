@@ -1,9 +1,10 @@
 """Deployments and replicas: what is wanted and what is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
+from core.domain.guard import Guard
 from core.domain.plan import PlanScore, ReplicaKind, ServingPlan
 
 
@@ -12,6 +13,7 @@ class DeploymentState(StrEnum):
 
     ROLLING (operator deploys) -> ACTIVE (all replicas ready) -> SUPERSEDED (a newer one is active)
     ROLLING -> FAILED (a replica does not start) ; ACTIVE|ROLLING -> STOPPED (operator stops)
+    ACTIVE -> FAILED (its guard was broken, and the plan before it is active again)
     """
 
     ROLLING = "rolling"
@@ -32,6 +34,8 @@ class Deployment:
         baseline_note: What that baseline is, in words ("3 x large on cpu-core").
         override: Why the operator deployed a plan that is not offered, with what speaks against
             it; empty for an offered plan.
+        guard: What it is watched for in its first minutes; None: nothing.
+        reverts: Id of the deployment that this one takes back; empty for an operator's own.
     """
 
     deployment_id: str
@@ -46,6 +50,31 @@ class Deployment:
     ended_at: datetime | None = None
     message: str = ""
     override: str = ""
+    guard: Guard | None = None
+    reverts: str = ""
+
+
+def reverting(
+    bad: Deployment, earlier: Deployment, deployment_id: str, why: str, now: datetime
+) -> Deployment:
+    """Return the deployment that goes back from a bad one to an earlier plan; it has no guard.
+
+    Args:
+        bad: The deployment to take back.
+        earlier: Whose plan comes back.
+        why: What the bad one did, a sentence.
+    """
+    return replace(
+        earlier,
+        deployment_id=deployment_id,
+        state=DeploymentState.ROLLING,
+        created_at=now,
+        active_at=None,
+        ended_at=None,
+        message=f"Went back from plan {bad.plan.plan_id[:6]}: {why}",
+        guard=None,
+        reverts=bad.deployment_id,
+    )
 
 
 class ReplicaState(StrEnum):

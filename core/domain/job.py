@@ -13,6 +13,8 @@ class JobKind(StrEnum):
                   "concurrencies": [int] | None, "max_seconds": float,
                   "latency_budget_s": float | None}       None: climb; no limit
     QUALITY      {"model", "sku", "tp", "query_set", "per_class": int, "classes": [str]}
+    JUDGE        {"model", "sku", "tp", "query_set", "per_class", "classes", "judge":
+                  {"base_url", "model", "input_usd_per_million", "output_usd_per_million"}}
     CLASSIFIER   {"bands": bool}          trains the query classifier from all outcomes; bands:
                                           its classes are predictions', not the query sets'
     CHARACTERISE {"name", "mix", "load", "model", "quality_floor"}; see `core.demo.first_plan`
@@ -21,6 +23,7 @@ class JobKind(StrEnum):
 
     PROFILE = "profile"
     QUALITY = "quality"
+    JUDGE = "judge"
     CLASSIFIER = "classifier"
     CHARACTERISE = "characterise"
     OPTIMISE = "optimise"

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from core.domain.cascade import CascadeKey
 from core.domain.profile import Provenance
 
 
@@ -45,11 +47,27 @@ class PlacedKind:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Route:
-    """The share (0..1) of a query class that a model answers."""
+    """The share (0..1) of a query class that a model answers, or that a cascade does.
+
+    Attributes:
+        model: Model that is asked first.
+        escalate_to: Model that answers instead when the first one was unsure; empty: none does.
+        threshold: Mean token log-probability (natural logarithm, at most 0) of the first answer
+            below which it is thrown away and `escalate_to` is asked.
+    """
 
     query_class: str
     model: str
     share: float
+    escalate_to: str = ""
+    threshold: float = 0.0
+
+    @property
+    def cascade(self) -> CascadeKey | None:
+        """Key of its cascade; None for a plain route."""
+        if not self.escalate_to:
+            return None
+        return self.query_class, self.model, self.escalate_to, self.threshold
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +82,7 @@ class ServingPlan:
         """Twelve hexadecimal digits that depend on the content only."""
         kinds = [(p.kind, p.count) for p in self.placement]
         placed = [[k.model, k.sku, k.tp, k.pp, count] for k, count in kinds]
-        routed = [[r.query_class, r.model, round(r.share, 6)] for r in self.routing]
+        routed = [_identity(route) for route in self.routing]
         content = json.dumps([placed, routed])
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
@@ -79,21 +97,49 @@ class ServingPlan:
         return tuple(sorted({p.kind.model for p in self.placement}))
 
     def shares(self, query_class: str) -> dict[str, float]:
-        """Share per model for one class; empty when the class is not routed."""
-        return {r.model: r.share for r in self.routing if r.query_class == query_class}
+        """Share per model asked first, for one class; empty when the class is not routed."""
+        shares: dict[str, float] = {}
+        for route in self.routes(query_class):
+            shares[route.model] = shares.get(route.model, 0.0) + route.share
+        return shares
+
+    def routes(self, query_class: str) -> tuple[Route, ...]:
+        """Routes of one class, cascades included, in canonical order."""
+        return tuple([route for route in self.routing if route.query_class == query_class])
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """Models that some route asks, first or after another one."""
+        called = {model for r in self.routing for model in (r.model, r.escalate_to)}
+        return frozenset(called - {""})
+
+
+def _identity(route: Route) -> list[str | float]:
+    """What a plan's identity takes from a route: a plain one's has not changed over versions."""
+    plain: list[str | float] = [route.query_class, route.model, round(route.share, 6)]
+    return [*plain, route.escalate_to, route.threshold] if route.escalate_to else plain
 
 
 def make_plan(
-    placement: dict[ReplicaKind, int], routing: dict[str, dict[str, float]]
+    placement: dict[ReplicaKind, int],
+    routing: dict[str, dict[str, float]],
+    cascades: Iterable[Route] = (),
 ) -> ServingPlan:
-    """Build a plan from plain mappings, leaving out zeros, in canonical order."""
+    """Build a plan from plain mappings, leaving out zeros, in canonical order.
+
+    Args:
+        placement: Replicas per kind.
+        routing: Share per model that answers alone, per query class.
+        cascades: Routes with `escalate_to`.
+    """
     placed = sorted(PlacedKind(kind, count) for kind, count in placement.items() if count > 0)
-    routes = sorted(
+    plain = [
         Route(query_class, model, share)
         for query_class, shares in routing.items()
         for model, share in shares.items()
         if share > 0
-    )
+    ]
+    routes = sorted([*plain, *(route for route in cascades if route.share > 0)])
     return ServingPlan(tuple(placed), tuple(routes))
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from core.domain.cascade import CascadeEstimate
 from core.domain.plan import ReplicaKind
 from core.domain.profile import Profile
 from core.domain.quality import QualityEstimate
@@ -22,6 +23,7 @@ class PlanningFacts:
         price_usd_per_hour: Price in force per SKU.
         devices_per_node: Schedulable devices per SKU, one count per node.
         max_num_seqs: Batch limit per model.
+        cascades: The only cascades a plan may have.
     """
 
     workload: Workload
@@ -31,6 +33,7 @@ class PlanningFacts:
     price_usd_per_hour: Mapping[str, float]
     devices_per_node: Mapping[str, tuple[int, ...]]
     max_num_seqs: Mapping[str, int]
+    cascades: tuple[CascadeEstimate, ...] = ()
 
     @property
     def models(self) -> tuple[str, ...]:

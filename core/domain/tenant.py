@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 KEY_PREFIX = "boute-"
@@ -62,9 +62,9 @@ class Usage:
         tenant_id: Empty for requests without a key.
         key_id: Empty for requests without a key.
         requests: Answered requests.
-        input_tokens: Prompt tokens of these.
-        output_tokens: Answer tokens of these.
-        cost_usd: Cost of the answers, of those that were cut short too.
+        input_tokens: Prompt tokens of these, and of answers that a cascade threw away.
+        output_tokens: Answer tokens of the same.
+        cost_usd: Cost of the answers, of those that were cut short or thrown away too.
     """
 
     day: str
@@ -75,6 +75,16 @@ class Usage:
     input_tokens: int
     output_tokens: int
     cost_usd: float
+
+    def plus(self, other: "Usage") -> "Usage":
+        """Return the sum of both, which are of the same day, key and model."""
+        return replace(
+            self,
+            requests=self.requests + other.requests,
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            cost_usd=self.cost_usd + other.cost_usd,
+        )
 
 
 def new_secret() -> str:

@@ -1,12 +1,16 @@
 """The controller process: refreshes the inventory, reconciles replicas, runs jobs."""
 
+import contextlib
+import fcntl
 import logging
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 from core.entrypoints.job_runner import JobRunner
 from core.entrypoints.supervisor import StopRequest, stop_on_signals
-from core.errors import BOuteError
-from core.ports import GpuProbe, UnitOfWorkFactory
+from core.errors import BOuteError, Conflict
+from core.ports import GpuProbe, Launcher, UnitOfWorkFactory
 from core.services import inventory
 from core.serving.detect import detect_probe
 from core.serving.launcher import LocalLauncher
@@ -20,17 +24,48 @@ TICK_S = 0.4
 INVENTORY_EVERY_S = 5.0
 
 
-def run(settings: Settings) -> int:
-    """Run until SIGTERM or SIGINT; stop every replica on the way out."""
-    with stop_on_signals() as stop:
-        _run(settings, stop)
+def run(
+    settings: Settings, probe: GpuProbe | None = None, launcher: Launcher | None = None
+) -> int:
+    """Run until SIGTERM or SIGINT; stop every replica on the way out.
+
+    Args:
+        settings: Addresses and folders.
+        probe: The devices; those of this machine unless given.
+        launcher: Starts servers; vLLM on this machine unless given.
+
+    Raises:
+        Conflict: Another controller works on this home.
+    """
+    with stop_on_signals() as stop, alone(settings.home):
+        _run(settings, stop, probe or detect_probe(settings), launcher or LocalLauncher(settings))
     return 0
 
 
-def _run(settings: Settings, stop: StopRequest) -> None:
+@contextlib.contextmanager
+def alone(home: Path) -> Iterator[None]:
+    """Be the only controller of a home; the operating system ends that however this process ends.
+
+    Two of them would each start what the other has not written down yet.
+
+    Raises:
+        Conflict: There is one already.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "controller.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise Conflict(
+                f"A controller already works on {home}.",
+                "Stop that one first: there is one per fleet.",
+            ) from error
+        yield
+
+
+def _run(settings: Settings, stop: StopRequest, probe: GpuProbe, launcher: Launcher) -> None:
     uow = uow_factory(settings.database_url)
-    probe = detect_probe(settings)
-    reconciler = Reconciler(uow, LocalLauncher(settings), probe, settings)
+    reconciler = Reconciler(uow, launcher, probe, settings)
     runner = JobRunner(uow, settings)
     inventory.refresh(uow, probe)
     runner.launch()

@@ -3,12 +3,15 @@
 import asyncio
 import gc
 import signal
+import socket
 import sys
 
 import uvloop
 from aiohttp import web
 
 from core.errors import EnvironmentFailed
+from core.quality.agreement import agrees
+from core.routing.warm import warm
 from core.serving.gateway.app import Gateway
 from core.serving.gateway.site import make_runner
 from core.settings import Settings
@@ -27,6 +30,7 @@ def run(settings: Settings) -> int:
     # Threads read and write the database; a request must not wait for them to let it have the
     # interpreter (5 ms by default).
     sys.setswitchinterval(SWITCH_S)
+    warm()
     uvloop.run(_serve(settings))
     return 0
 
@@ -36,7 +40,7 @@ async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for sign in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sign, stop.set)
-    gateway = Gateway(uow_factory(settings.database_url), settings)
+    gateway = Gateway(uow_factory(settings.database_url), settings, agrees)
     async with gateway.running():
         runner = make_runner(gateway.site)
         await runner.setup()
@@ -62,7 +66,9 @@ def _spare_the_collector() -> None:
 
 async def _listen(runner: web.ServerRunner, settings: Settings) -> None:
     # Beyond the default: a burst of new callers waits instead of being cut off.
-    site = web.TCPSite(runner, settings.host, settings.gateway_port, backlog=1024)
+    site: web.BaseSite = web.TCPSite(runner, settings.host, settings.gateway_port, backlog=1024)
+    if settings.listen_fd is not None:
+        site = web.SockSite(runner, socket.socket(fileno=settings.listen_fd), backlog=1024)
     try:
         await site.start()
     except OSError as error:

@@ -12,6 +12,7 @@ def body_of(kind: JobKind) -> JobBody:
     return {
         JobKind.PROFILE: _profile,
         JobKind.QUALITY: _quality,
+        JobKind.JUDGE: _judge,
         JobKind.CLASSIFIER: _classifier,
         JobKind.CHARACTERISE: _characterise,
         JobKind.OPTIMISE: _optimise,
@@ -28,6 +29,13 @@ def _quality() -> JobBody:
     from core.quality.job import QualityJob
 
     return QualityJob()
+
+
+def _judge() -> JobBody:
+    from core.quality.judge_job import JudgeJob
+    from core.settings import load_settings
+
+    return JudgeJob(load_settings().judge_api_key)
 
 
 def _classifier() -> JobBody:

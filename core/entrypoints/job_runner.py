@@ -20,6 +20,7 @@ from core.domain.deployment import job_owner
 from core.domain.ids import utc_now
 from core.domain.job import ACTIVE_JOB_STATES, Job, JobState
 from core.entrypoints.job_bodies import body_of
+from core.errors import EnvironmentFailed
 from core.ports import UnitOfWork, UnitOfWorkFactory
 from core.settings import Settings
 
@@ -126,7 +127,7 @@ class JobRunner:
                 child.wait(POLL_S)
                 return
             except subprocess.TimeoutExpired:
-                if self._cancel_requested(job_id):
+                if cancel_requested(self._uow, job_id):
                     _end(child)
 
     def _outcome(self, job_id: str, answer: str, log_path: Path) -> dict[str, Any]:
@@ -136,18 +137,13 @@ class JobRunner:
         if answer:
             outcome: dict[str, Any] = json.loads(answer)
             return outcome
-        if self._cancel_requested(job_id):
+        if cancel_requested(self._uow, job_id):
             return {"cancelled": "Cancelled by the operator."}
         tail = log_path.read_text(encoding="utf-8", errors="replace")[-LOG_TAIL_CHARS:]
         return {
             "error": f"The job's process died. Its last words: {tail.strip()}",
             "hint": f"The whole log is {log_path.name} in the logs/jobs folder.",
         }
-
-    def _cancel_requested(self, job_id: str) -> bool:
-        with self._uow() as work:
-            job = work.jobs.get(job_id)
-        return job is None or job.cancel_requested
 
     def _finish(self, job: Job, outcome: Mapping[str, Any]) -> None:
         state, changes = _ending(outcome)
@@ -158,6 +154,16 @@ class JobRunner:
             if state is not JobState.SUCCEEDED:
                 _cancel_rest_of_group(work, job)
             work.commit()
+
+
+def cancel_requested(uow: UnitOfWorkFactory, job_id: str) -> bool:
+    """Whether a job is to stop; not while the database is away, for its child works on."""
+    try:
+        with uow() as work:
+            job = work.jobs.get(job_id)
+    except EnvironmentFailed:
+        return False
+    return job is None or job.cancel_requested
 
 
 def _run_steps(job: Job, step: Callable[[str, str], dict[str, Any]]) -> dict[str, Any]:

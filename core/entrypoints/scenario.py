@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from core.domain.ids import utc_now
-from core.domain.plan import ServingPlan
+from core.domain.plan import Route, ServingPlan
 from core.domain.planning import PlanningFacts
 from core.domain.study import Limits
 from core.entrypoints.waiting import say
@@ -100,11 +100,16 @@ def describe_plan(plan: ServingPlan) -> dict[str, Any]:
             }
             for placed in plan.placement
         ],
-        "routing": [
-            {"query_class": r.query_class, "model": r.model, "share": r.share}
-            for r in plan.routing
-        ],
+        "routing": [describe_route(route) for route in plan.routing],
     }
+
+
+def describe_route(route: Route) -> dict[str, Any]:
+    """Return a route as an entry of a scenario's plan; a plain one has no threshold."""
+    plain = {"query_class": route.query_class, "model": route.model, "share": route.share}
+    if not route.escalate_to:
+        return plain
+    return {**plain, "escalate_to": route.escalate_to, "threshold": route.threshold}
 
 
 def describe_profiles(facts: PlanningFacts) -> list[dict[str, Any]]:

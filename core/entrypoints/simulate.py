@@ -17,7 +17,8 @@ from core.entrypoints.waiting import say
 from core.errors import InvalidInput, NotFound
 from core.estimate.simulated import SimulatedEvaluator
 from core.estimate.summary import ClassSummary, KindSummary, class_summaries, kind_summaries
-from core.scenario.facts import Problem, plan_of
+from core.scenario.facts import Problem
+from core.scenario.plans import plan_of
 from core.scenario.reading import load_plan
 
 MOST_REQUESTS = 1_000_000

@@ -1,15 +1,18 @@
 """Starts programs, watches them, restarts what dies, and leaves nothing running.
 
 Every program runs in a session of its own, so that Ctrl-C in the terminal reaches only the
-supervisor, which then stops them in order. What they start is found again in two ways: it
-inherits `BOUTE_HOME` and `BOUTE_UP` (one value per run of the supervisor), and it is noted while
-its parents live, because vLLM overwrites its environment block with a process title.
+supervisor, which then stops them in order. A program's listening socket is held here: while the
+program is started again, new connections wait instead of being refused. What they start is found
+again in two ways: it inherits `BOUTE_HOME` and `BOUTE_UP` (one value per run of the supervisor),
+and it is noted while its parents live, because vLLM overwrites its environment block with a
+process title.
 """
 
 import contextlib
 import http.client
 import os
 import signal
+import socket
 import subprocess
 import time
 import urllib.request
@@ -30,6 +33,9 @@ KILL_WAIT_S = 5.0
 SWEEP_WAIT_S = 2.0
 HURRY_AFTER_S = 1.0
 MAX_QUICK_DEATHS = 3
+LONGEST_PAUSE_S = 30.0
+BACKLOG = 1024
+LISTEN_FD = "BOUTE_LISTEN_FD"
 TAIL_LINES = 15
 LOG_MAX_BYTES = 20_000_000
 RUN_MARK = "BOUTE_UP"
@@ -48,11 +54,14 @@ class Program:
         name: What the operator calls it; also the name of its log file.
         command: Program and arguments, never a shell string.
         health_url: Answers 200 once it works; None when being alive is enough.
+        listen: Host and port of a socket to hold for it; it finds the descriptor's number in
+            `BOUTE_LISTEN_FD`. None: it listens by itself, or not at all.
     """
 
     name: str
     command: tuple[str, ...]
     health_url: str | None = None
+    listen: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -103,21 +112,27 @@ def stop_on_signals() -> Iterator[StopRequest]:
 
 
 class Child:
-    """One program's current process and its history of deaths."""
+    """One program's current process and its history of deaths.
+
+    Attributes:
+        proven: Whether it worked once in this run: then it is started again for ever.
+    """
 
     def __init__(self, program: Program, environment: Mapping[str, str], logs: Path) -> None:
         self.program = program
         self.log_path = logs / f"{program.name}.log"
-        self.healthy = False
+        self.healthy = self.proven = False
         self.quick_deaths = 0
         self.started_s = 0.0
         self.restart_at_s: float | None = None
-        self._environment = dict(environment)
+        self._environment = {**environment, "PYTHONUNBUFFERED": "1"}
         self._log_begin = 0
         self._process: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
 
     def start(self) -> None:
         """Start the process; its output is appended to its log file."""
+        descriptors = self._listen()
         if self.log_path.exists() and self.log_path.stat().st_size > LOG_MAX_BYTES:
             self.log_path.replace(self.log_path.with_suffix(".log.1"))
         with self.log_path.open("ab") as log:
@@ -128,12 +143,33 @@ class Child:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=REPOSITORY,
-                env={**os.environ, **self._environment, "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, **self._environment},
+                pass_fds=descriptors,
                 start_new_session=True,
             )
         self.healthy = False
         self.restart_at_s = None
         self.started_s = time.monotonic()
+
+    def _listen(self) -> tuple[int, ...]:
+        """Open the program's socket, or keep it; return its descriptor, if it has one."""
+        if self.program.listen is None:
+            return ()
+        if self._socket is None:
+            host, port = self.program.listen
+            try:
+                family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+                self._socket = socket.create_server((host, port), family=family, backlog=BACKLOG)
+            except OSError as error:
+                raise EngineFailed(f"Nothing can listen on {host}:{port}: {error}.") from error
+            self._environment[LISTEN_FD] = str(self._socket.fileno())
+        return (self._socket.fileno(),)
+
+    def stop_listening(self) -> None:
+        """Refuse new connections from now on."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
     @property
     def running(self) -> bool:
@@ -153,6 +189,7 @@ class Child:
         if not self.healthy and self.running:
             url = self.program.health_url
             self.healthy = url is None or answers(url)
+            self.proven = self.proven or (self.healthy and url is not None)
         return self.healthy
 
     def descendants(self) -> list[psutil.Process]:
@@ -258,6 +295,9 @@ class Supervisor:
             if child.quick_deaths:
                 self._say(f"The {child.program.name} is back.")
         elif time.monotonic() - child.started_s > self._patience.healthy_s:
+            if child.proven:
+                child.kill_group()  # it hangs; the next look starts it again
+                return
             waited = f"{self._patience.healthy_s:.0f} s"
             raise EngineFailed(
                 f"The {child.program.name} did not answer within {waited}.", _post_mortem(child)
@@ -267,14 +307,16 @@ class Supervisor:
         """Plan the restart of a dead child, or give up."""
         child.kill_group()
         quick = time.monotonic() - child.started_s < self._patience.quick_death_s
+        child.proven = child.proven or not quick
         child.quick_deaths = child.quick_deaths + 1 if quick else 1
-        if child.quick_deaths >= MAX_QUICK_DEATHS:
+        if child.quick_deaths >= MAX_QUICK_DEATHS and not child.proven:
             raise EngineFailed(
                 f"The {child.program.name} died {child.quick_deaths} times in a row "
                 f"({child.exit_words}); everything was stopped.",
                 _post_mortem(child),
             )
-        pause_s = self._patience.backoff_s * 2 ** (child.quick_deaths - 1)
+        pause_s = self._patience.backoff_s * 2.0 ** min(child.quick_deaths - 1, 10)
+        pause_s = min(pause_s, LONGEST_PAUSE_S)
         child.restart_at_s = time.monotonic() + pause_s
         self._say(
             f"The {child.program.name} ended by itself ({child.exit_words}); starting it again "
@@ -286,6 +328,7 @@ class Supervisor:
         self._take_census()
         for child in self._children:
             child.ask_to_end()
+            child.stop_listening()
         deadline_s = time.monotonic() + self._patience.stop_s
         while any(child.running for child in self._children):
             if stop.hurry or time.monotonic() > deadline_s:

@@ -70,7 +70,12 @@ def product_programs(settings: Settings) -> list[Program]:
             f"http://{host}:{settings.dashboard_port}/_stcore/health",
         ),
         Program("controller", (*boute, "controller")),
-        Program("gateway", (*boute, "gateway"), f"http://{host}:{settings.gateway_port}/health"),
+        Program(
+            "gateway",
+            (*boute, "gateway"),
+            f"http://{host}:{settings.gateway_port}/health",
+            listen=(settings.host, settings.gateway_port),
+        ),
     ]
 
 

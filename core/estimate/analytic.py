@@ -5,33 +5,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.domain.plan import PlanScore, ReplicaKind, ServingPlan
+from core.domain.plan import PlanScore, ReplicaKind, Route, ServingPlan
 from core.domain.planning import PlanningFacts
 from core.domain.profile import Provenance
-from core.estimate.mixture import LognormalMixture
+from core.estimate.flows import Flows, escalated, flows_of
+from core.estimate.plan_times import Pool, plan_mixtures
 from core.estimate.quality import mixture_quality
-from core.estimate.queueing import PoolLatency, pool_latency
 from core.estimate.speed import KindSpeed, Vector, answer_tokens
 from core.estimate.step_speed import kind_speed
 from core.estimate.validity import placement_of, validate
 
 FLOOR_TOLERANCE = 1e-9
-
-
-@dataclass(frozen=True)
-class Pool:
-    """Equal replicas and what arrives at them.
-
-    Attributes:
-        mix: K; share of each query class in the arrivals.
-        load: Arrivals as a fraction of the capacity.
-    """
-
-    kind: ReplicaKind
-    count: int
-    rate_rps: float
-    mix: Vector
-    load: float
+Routes = Mapping[str, tuple[Route, ...]]
 
 
 class AnalyticEvaluator:
@@ -53,6 +38,7 @@ class AnalyticEvaluator:
             for model in {kind.model for kind in facts.profiles}
             for traffic in facts.workload.classes
         }
+        self._cascades = {cascade.key: cascade for cascade in facts.cascades}
 
     def evaluate(self, plan: ServingPlan, stretch: float = 1.0) -> PlanScore:
         """Score one plan; one that breaks limits is scored too, with what it breaks in words.
@@ -60,16 +46,19 @@ class AnalyticEvaluator:
         Args:
             stretch: Known ratio of this plan's latencies to this evaluator's.
         """
-        routing = {name: plan.shares(name) for name in self._classes}
-        pools = self.pools(plan)
-        mean, lower = mixture_quality(self.facts.workload, self.facts.quality, routing)
+        flows = self._flows(plan)
+        pools = self._pools(plan, flows)
+        routes = {name: plan.routes(name) for name in self._classes}
+        mean, lower = self._quality(routes)
         cost = self._cost_usd_per_hour(plan)
         load = max((pool.load for pool in pools), default=0.0)
-        times = self._times(pools, stretch) if self._served(plan, pools) else _UNKNOWN
+        times = _UNKNOWN
+        if self._served(pools, flows):
+            times = self._times(pools, flows, stretch)
         return PlanScore(
             provenance=Provenance.PREDICTED,
             cost_usd_per_hour=cost,
-            cost_usd_per_million_tokens=cost / self._million_tokens_per_hour(routing),
+            cost_usd_per_million_tokens=cost / self._million_tokens_per_hour(routes),
             p50_e2e_s=times.p50_e2e_s,
             p95_e2e_s=times.p95_e2e_s,
             p95_ttft_s=times.p95_ttft_s,
@@ -82,19 +71,37 @@ class AnalyticEvaluator:
         )
 
     def pools(self, plan: ServingPlan) -> list[Pool]:
-        """Split the traffic over pools: by the routing, then in proportion to capacity."""
+        """Split the traffic over pools: by the routing, then in proportion to capacity.
+
+        Both calls of what a cascade escalates are traffic.
+        """
+        return self._pools(plan, self._flows(plan))
+
+    def _flows(self, plan: ServingPlan) -> Flows:
+        return flows_of(plan, self._classes, self._rates, self._cascades)
+
+    def _pools(self, plan: ServingPlan, flows: Flows) -> list[Pool]:
         placement = placement_of(plan)
+        nothing = np.zeros(len(self._classes))
         return [
             pool
             for model in plan.models
-            for pool in self._pools_of(model, placement, self._class_rates(plan, model))
+            for pool in self._pools_of(model, placement, flows.calls_rps.get(model, nothing))
         ]
 
-    def _class_rates(self, plan: ServingPlan, model: str) -> Vector:
-        shares = {r.query_class: r.share for r in plan.routing if r.model == model}
-        of_model: Vector = np.array([shares.get(name, 0.0) for name in self._classes])
-        rates: Vector = self._rates * of_model
-        return rates
+    def _quality(self, routes: Routes) -> tuple[float, float]:
+        routing = {
+            name: {route.model: route.share for route in of_class if not route.escalate_to}
+            for name, of_class in routes.items()
+        }
+        cascades = [
+            (route.share, self._cascades[route.cascade])
+            for of_class in routes.values()
+            for route in of_class
+            if route.escalate_to and route.cascade in self._cascades
+        ]
+        facts = self.facts
+        return mixture_quality(facts.workload, facts.quality, routing, cascades)
 
     def _pools_of(
         self, model: str, placement: Mapping[ReplicaKind, int], rates: Vector
@@ -111,14 +118,14 @@ class AnalyticEvaluator:
             for kind, count in known.items()
         ]
 
-    def _served(self, plan: ServingPlan, pools: list[Pool]) -> bool:
+    def _served(self, pools: list[Pool], flows: Flows) -> bool:
         """Whether every request is answered in the end: only then latency means something."""
-        served_rps = sum(pool.rate_rps for pool in pools)
+        served_rps = sum(pool.rate_rps for pool in pools) - flows.second_rps
         complete = abs(served_rps - self._rates.sum()) < 1e-6 * self._rates.sum()
         return complete and all(pool.load < 1 for pool in pools)
 
-    def _times(self, pools: list[Pool], stretch: float) -> "_Times":
-        mixtures = self._mixtures(pools)
+    def _times(self, pools: list[Pool], flows: Flows, stretch: float) -> "_Times":
+        mixtures = plan_mixtures(self.speeds, pools, flows, float(self._rates.sum()))
         if mixtures is None:
             return _UNKNOWN
         e2e, ttft = mixtures
@@ -131,35 +138,22 @@ class AnalyticEvaluator:
             sla_attainment=e2e.share_within(sla_s / stretch) if sla_s else None,
         )
 
-    def _mixtures(self, pools: list[Pool]) -> tuple[LognormalMixture, LognormalMixture] | None:
-        """Return end-to-end time and time to first token over all traffic."""
-        latencies = []
-        for pool in pools:
-            speed = self.speeds[pool.kind]
-            latency = pool_latency(speed, pool.count, pool.rate_rps, pool.mix)
-            if latency is None:
-                return None
-            latencies.append(latency)
-        shares = np.concatenate(list(map(self._shares, pools, latencies)))
-        e2e = _mixture(shares, [(x.e2e_s, x.e2e_sigma) for x in latencies])
-        return e2e, _mixture(shares, [(x.ttft_s, x.ttft_sigma) for x in latencies])
-
-    def _shares(self, pool: Pool, latency: PoolLatency) -> Vector:
-        """Return B * K; share in all traffic of each (group of states, class) of a pool."""
-        of_pool = pool.rate_rps / self._rates.sum()
-        shares: Vector = (latency.weight[:, None] * pool.mix * of_pool).ravel()
-        return shares
-
     def _cost_usd_per_hour(self, plan: ServingPlan) -> float:
         prices = self.facts.price_usd_per_hour
         return sum(p.count * p.kind.devices * prices.get(p.kind.sku, 0.0) for p in plan.placement)
 
-    def _million_tokens_per_hour(self, routing: Mapping[str, Mapping[str, float]]) -> float:
+    def _million_tokens_per_hour(self, routes: Routes) -> float:
+        """Of answers that clients get; what a cascade throws away is not sold."""
         per_s = 0.0
         for traffic in self.facts.workload.classes:
-            for model, share in routing[traffic.query_class].items():
-                length = self._tokens.get((model, traffic.query_class), traffic.output_tokens_mean)
-                per_s += traffic.rate_rps * share * length
+            for route in routes[traffic.query_class]:
+                mean, goes_on = traffic.output_tokens_mean, 0.0
+                if route.escalate_to:
+                    goes_on = escalated(route, self._cascades)
+                    length = self._tokens.get((route.escalate_to, traffic.query_class), mean)
+                    per_s += traffic.rate_rps * route.share * goes_on * length
+                length = self._tokens.get((route.model, traffic.query_class), mean)
+                per_s += traffic.rate_rps * route.share * (1 - goes_on) * length
         # A plan that routes nothing generates nothing: price the tokens it should have.
         return (per_s or self._wanted_tokens_per_s()) * 3600 / 1e6
 
@@ -193,11 +187,3 @@ class _Times:
 
 
 _UNKNOWN = _Times(None, None, None, None)
-
-
-def _mixture(shares: Vector, parts: list[tuple[Vector, Vector]]) -> LognormalMixture:
-    """Join pools: means B x K and spreads B each, in the order of `shares`; drops empty parts."""
-    means = np.concatenate([mean.ravel() for mean, _ in parts])
-    sigmas = np.concatenate([np.repeat(sigma, mean.shape[1]) for mean, sigma in parts])
-    used = shares > 0
-    return LognormalMixture(shares[used], means[used], sigmas[used])

@@ -8,8 +8,11 @@ from numpy.typing import NDArray
 
 from core.domain.plan import ReplicaKind
 from core.estimate.analytic import AnalyticEvaluator
-from core.estimate.kernels import Fleet, score_plans
+from core.estimate.kernels import score_plans
+from core.estimate.options import Options
+from core.estimate.quality import cascade_variance
 from core.estimate.queueing import BIN_EDGES
+from core.estimate.scoring_rows import Fleet
 from core.estimate.speed import Vector
 
 Integers = NDArray[np.int64]
@@ -42,42 +45,40 @@ class BatchEvaluator:
     Args:
         evaluator: Whose facts and speeds are used.
         kinds: R kinds that the columns of counts stand for.
-        models: M models that the columns of shares stand for.
+        options: O options that the columns of shares stand for.
     """
 
     def __init__(
-        self, evaluator: AnalyticEvaluator, kinds: Sequence[ReplicaKind], models: Sequence[str]
+        self, evaluator: AnalyticEvaluator, kinds: Sequence[ReplicaKind], options: Options
     ) -> None:
         facts = evaluator.facts
-        classes = [traffic.query_class for traffic in facts.workload.classes]
-        self.fleet = _fleet(evaluator, kinds, models)
+        self.fleet = _fleet(evaluator, kinds, options)
         self._price = np.array([facts.cost_usd_per_hour({kind: 1}) for kind in kinds])
         weights = self.fleet.rates_rps / self.fleet.rates_rps.sum()
-        known = [[facts.quality[m, c] for m in models] for c in classes]
-        self._mean = weights[:, None] * np.array([[e.mean for e in row] for row in known])
-        lower = weights[:, None] * np.array([[e.lower for e in row] for row in known])
-        self._gap = self._mean - lower
+        self._mean = weights[:, None] * options.mean
+        self._gap = self._mean - weights[:, None] * options.lower
+        self._models = len(options.models)
 
     def score(self, counts: Integers, shares: Vector) -> BatchScores:
         """Score plans.
 
         Args:
             counts: P x R; replicas per kind.
-            shares: P x K x M; share of each class that each model answers.
+            shares: P x K x O; share of each class that each option gets.
         """
         load, p95_s = np.empty(len(counts)), np.empty(len(counts))
         score_plans(
             self.fleet, np.ascontiguousarray(counts), np.ascontiguousarray(shares), load, p95_s
         )
-        mean = np.einsum("pkm,km->p", shares, self._mean)
-        error = np.sqrt(np.einsum("pkm,km->p", shares**2, self._gap**2))
-        lower = np.maximum(0.0, mean - error)
+        mean = np.einsum("pko,ko->p", shares, self._mean)
+        alone = slice(self._models)
+        variance = np.einsum("pkm,km->p", shares[:, :, alone] ** 2, self._gap[:, alone] ** 2)
+        variance += cascade_variance(shares, self._gap, self._models)
+        lower = np.maximum(0.0, mean - np.sqrt(variance))
         return BatchScores(counts @ self._price, p95_s, mean, lower, load)
 
 
-def _fleet(
-    evaluator: AnalyticEvaluator, kinds: Sequence[ReplicaKind], models: Sequence[str]
-) -> Fleet:
+def _fleet(evaluator: AnalyticEvaluator, kinds: Sequence[ReplicaKind], options: Options) -> Fleet:
     """Gather the speeds of kinds in arrays; what is beyond a kind's levels is not read."""
     speeds = [evaluator.speeds[kind] for kind in kinds]
     classes = evaluator.facts.workload.classes
@@ -91,7 +92,7 @@ def _fleet(
         e2e_s[r, : levels[r]] = speed.e2e_s
         sigma[r, : levels[r]] = speed.e2e_sigma
     return Fleet(
-        owner=np.array([models.index(kind.model) for kind in kinds], dtype=np.int64),
+        owner=np.array([options.models.index(kind.model) for kind in kinds], dtype=np.int64),
         levels=levels,
         concurrency=concurrency,
         efficiency=efficiency,
@@ -99,4 +100,8 @@ def _fleet(
         e2e_sigma=sigma,
         rates_rps=np.array([traffic.rate_rps for traffic in classes]),
         edges=BIN_EDGES,
+        models=len(options.models),
+        first=options.first,
+        second=options.second,
+        goes_on=options.goes_on,
     )

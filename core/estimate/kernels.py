@@ -5,17 +5,13 @@ one file because numba's cache on disk notices changes of the file only.
 """
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
-from numba import njit
-from numpy.typing import NDArray
 
+from core.estimate.compiling import compiled
+from core.estimate.scoring_rows import Fleet, Flows, Groups, Integers
 from core.estimate.speed import Z95, Vector
 
-F = TypeVar("F", bound=Callable[..., object])
-Integers = NDArray[np.int64]
 MOST_STEPS = 100
 LOG_TOLERANCE = 5e-5
 LEAST_BRACKET = 1e-9
@@ -26,35 +22,7 @@ ROOT_2 = math.sqrt(2.0)
 ROOT_2_PI = math.sqrt(2.0 * math.pi)
 
 
-def _compiled(function: F) -> F:
-    return cast(F, njit(cache=True, nogil=True, error_model="numpy")(function))
-
-
-class Fleet(NamedTuple):
-    """R replica kinds with up to J levels and K query classes, as `KindSpeed` describes them.
-
-    Attributes:
-        owner: R; index of the kind's model.
-        levels: R; how many of the J levels count.
-        concurrency: R x J.
-        efficiency: R x J.
-        e2e_s: R x J x K.
-        e2e_sigma: R x J.
-        rates_rps: K; arrivals of the query classes.
-        edges: Cumulative probabilities at which a new group of states begins.
-    """
-
-    owner: Integers
-    levels: Integers
-    concurrency: Vector
-    efficiency: Vector
-    e2e_s: Vector
-    e2e_sigma: Vector
-    rates_rps: Vector
-    edges: Vector
-
-
-@_compiled
+@compiled
 def share_within(log_time: float, weight: Vector, centre: Vector, sigma: Vector) -> float:
     """Return the distribution function of a mixture of log-normals at one logarithm of a time."""
     total = 0.0
@@ -63,14 +31,14 @@ def share_within(log_time: float, weight: Vector, centre: Vector, sigma: Vector)
     return total
 
 
-@_compiled
+@compiled
 def log_quantile(share: float, weight: Vector, centre: Vector, sigma: Vector) -> float:
     """Return the logarithm of a quantile of a mixture of log-normals."""
     low, high = (centre - 4 * sigma).min(), (centre + 4 * sigma).max()
     return log_quantile_near((low + high) / 2, share, weight, centre, sigma)
 
 
-@_compiled
+@compiled
 def log_quantile_near(
     at: float, share: float, weight: Vector, centre: Vector, sigma: Vector
 ) -> float:
@@ -97,7 +65,7 @@ def log_quantile_near(
     return at
 
 
-@_compiled
+@compiled
 def interpolated(measured: Vector, at: Vector, table: Vector) -> Vector:
     """Return B x C values at B places between J measured ones; the ends hold beyond them.
 
@@ -122,7 +90,7 @@ def interpolated(measured: Vector, at: Vector, table: Vector) -> Vector:
     return found
 
 
-@_compiled
+@compiled
 def chain(
     held: int,
     replicas: int,
@@ -173,7 +141,7 @@ def chain(
     return _groups(seen, replicas, capacity_rps, concurrency[-1], edges)
 
 
-@_compiled
+@compiled
 def _groups(
     seen: Vector, replicas: int, capacity_rps: float, batch: float, edges: Vector
 ) -> tuple[Vector, Vector, Vector]:
@@ -194,7 +162,7 @@ def _groups(
     return weight[used], held[used] / weight[used], waited_s[used] / weight[used]
 
 
-@_compiled
+@compiled
 def states(batch: float, replicas: int, load: float) -> int:
     """Return how many states of a pool to look at: all that were measured, and waiting ones until
     the tail is negligible.
@@ -205,7 +173,7 @@ def states(batch: float, replicas: int, load: float) -> int:
     return int(replicas * batch + waiting) + 1
 
 
-@_compiled
+@compiled
 def capacity_rps(fleet: Fleet, kind: int, mix: Vector) -> float:
     """Return what one replica sustains of a mix of classes (K, sums to 1): the best level's."""
     best = 0.0
@@ -217,7 +185,7 @@ def capacity_rps(fleet: Fleet, kind: int, mix: Vector) -> float:
     return best
 
 
-@_compiled
+@compiled
 def score_plans(
     fleet: Fleet, counts: Integers, shares: Vector, load: Vector, p95_s: Vector
 ) -> None:
@@ -225,7 +193,7 @@ def score_plans(
 
     Args:
         counts: P x R; replicas per kind.
-        shares: P x K x M; routing.
+        shares: P x K x O; routing.
         load: P; gets the busiest pool's load, infinite where a routed model has no replica.
         p95_s: P; gets the percentile in s, infinite where the plan cannot keep up.
     """
@@ -233,51 +201,86 @@ def score_plans(
         load[p], p95_s[p] = _load_and_p95(fleet, counts[p], shares[p])
 
 
-@_compiled
+@compiled
 def _load_and_p95(fleet: Fleet, counts: Integers, shares: Vector) -> tuple[float, float]:
-    mixes, rates_rps = _split(fleet, shares)
+    flows = _flows(fleet, shares)
+    rates_rps = flows.rates_rps
     capacities, totals = np.zeros(len(counts)), np.zeros(len(rates_rps))
-    pools = 0
     for r in range(len(counts)):
         m = fleet.owner[r]
         if counts[r] > 0 and rates_rps[m] > 0:
-            capacities[r] = counts[r] * capacity_rps(fleet, r, mixes[m])
+            capacities[r] = counts[r] * capacity_rps(fleet, r, flows.mixes[m])
             totals[m] += capacities[r]
-            pools += 1
     load = 0.0
     for m in range(len(rates_rps)):
         if rates_rps[m] > 0:
             load = max(load, rates_rps[m] / totals[m] if totals[m] > 0 else math.inf)
     if load >= 1:
         return load, math.inf
-    parts = np.empty((3, pools * (len(fleet.edges) + 1) * len(fleet.rates_rps)))
-    used, traffic = 0, rates_rps.sum()
-    for r in range(len(counts)):
-        if capacities[r] > 0:
-            m = fleet.owner[r]
-            rate_rps = rates_rps[m] * capacities[r] / totals[m]
-            share = rate_rps / traffic
-            used = _add_pool(
-                fleet, r, counts[r], rate_rps, capacities[r], mixes[m], share, parts, used
-            )
-    return load, _p95(parts[:, :used])
+    groups = _all_groups(fleet, counts, flows, capacities, totals)
+    return load, _p95(_all_parts(fleet, shares, flows, groups))
 
 
-@_compiled
-def _split(fleet: Fleet, shares: Vector) -> tuple[Vector, Vector]:
-    """Return M x K mixes of classes that models are given, and M arrivals per second."""
-    classes, models = shares.shape
-    mixes, rates_rps = np.zeros((models, classes)), np.zeros(models)
-    for m in range(models):
+@compiled
+def _flows(fleet: Fleet, shares: Vector) -> Flows:
+    """Return the calls that a routing K x O makes."""
+    classes, options = shares.shape
+    mixes, rates_rps = np.zeros((fleet.models, classes)), np.zeros(fleet.models)
+    answers, second_rps = np.zeros((fleet.models, classes)), 0.0
+    for k in range(classes):
+        for o in range(options):
+            share = shares[k, o]
+            if share > 0:
+                going = share * fleet.goes_on[k, o]
+                mixes[fleet.first[o], k] += share
+                answers[fleet.first[o], k] += share - going
+                if going > 0:
+                    mixes[fleet.second[o], k] += going
+                    second_rps += fleet.rates_rps[k] * going
+    for m in range(fleet.models):
         for k in range(classes):
-            mixes[m, k] = fleet.rates_rps[k] * shares[k, m]
+            if mixes[m, k] > 0:
+                answers[m, k] /= mixes[m, k]
+            mixes[m, k] = fleet.rates_rps[k] * mixes[m, k]
             rates_rps[m] += mixes[m, k]
         if rates_rps[m] > 0:
             mixes[m] /= rates_rps[m]
-    return mixes, rates_rps
+    return Flows(mixes, rates_rps, answers, rates_rps.sum() - second_rps)
 
 
-@_compiled
+@compiled
+def _all_groups(
+    fleet: Fleet, counts: Integers, flows: Flows, capacities: Vector, totals: Vector
+) -> Groups:
+    most = (capacities > 0).sum() * (len(fleet.edges) + 1)
+    classes = len(fleet.rates_rps)
+    groups = Groups(
+        np.empty(most, dtype=np.int64),
+        np.empty(most),
+        np.empty(most),
+        np.empty((most, classes)),
+        np.empty(most),
+    )
+    used = 0
+    for r in range(len(counts)):
+        if capacities[r] > 0:
+            m = fleet.owner[r]
+            rate_rps = flows.rates_rps[m] * capacities[r] / totals[m]
+            more = _add_pool(
+                fleet, r, counts[r], rate_rps, capacities[r], flows.mixes[m], groups, used
+            )
+            groups.share[used:more] = rate_rps / flows.traffic_rps
+            used = more
+    return Groups(
+        groups.kind[:used],
+        groups.share[:used],
+        groups.weight[:used],
+        groups.times_s[:used],
+        groups.sigma[:used],
+    )
+
+
+@compiled
 def _add_pool(
     fleet: Fleet,
     kind: int,
@@ -285,11 +288,10 @@ def _add_pool(
     rate_rps: float,
     capacity: float,
     mix: Vector,
-    of_pool: float,
-    parts: Vector,
+    groups: Groups,
     used: int,
 ) -> int:
-    """Append weights, log-centres and spreads of a pool's groups and classes to `parts`."""
+    """Write a pool's groups behind the used ones; return how many are used then."""
     levels = fleet.levels[kind]
     concurrency = fleet.concurrency[kind, :levels]
     mean_s = np.zeros(levels)
@@ -309,17 +311,89 @@ def _add_pool(
     times_s = interpolated(concurrency, held, fleet.e2e_s[kind, :levels])
     sigmas = interpolated(concurrency, held, fleet.e2e_sigma[kind, :levels].reshape(levels, 1))
     for b in range(len(weight)):
-        sigma = sigmas[b, 0]
+        groups.kind[used], groups.weight[used] = kind, weight[b]
         for k in range(len(mix)):
-            if mix[k] > 0:
-                parts[0, used] = weight[b] * mix[k] * of_pool
-                parts[1, used] = math.log(times_s[b, k] + wait_s[b]) - sigma * sigma / 2
-                parts[2, used] = sigma
-                used += 1
+            groups.times_s[used, k] = times_s[b, k] + wait_s[b]
+        groups.sigma[used] = sigmas[b, 0]
+        used += 1
     return used
 
 
-@_compiled
+@compiled
+def _all_parts(fleet: Fleet, shares: Vector, flows: Flows, groups: Groups) -> Vector:
+    """Return weights, log-centres and spreads (3 x n) of the times of all traffic."""
+    classes, options = shares.shape
+    escalations = 0
+    for k in range(classes):
+        for o in range(fleet.models, options):
+            escalations += shares[k, o] > 0
+    parts = np.empty((3, len(groups.kind) * (classes + escalations)))
+    used = 0
+    for g in range(len(groups.kind)):
+        m, sigma = fleet.owner[groups.kind[g]], groups.sigma[g]
+        for k in range(classes):
+            if flows.mixes[m, k] * flows.answers[m, k] > 0:
+                calls = groups.weight[g] * flows.mixes[m, k] * groups.share[g]
+                parts[0, used] = calls * flows.answers[m, k]
+                parts[1, used] = math.log(groups.times_s[g, k]) - sigma * sigma / 2
+                parts[2, used] = sigma
+                used += 1
+    for k in range(classes):
+        for o in range(fleet.models, options):
+            share = fleet.rates_rps[k] * shares[k, o] * fleet.goes_on[k, o] / flows.traffic_rps
+            if share > 0:
+                pair = fleet.first[o], fleet.second[o]
+                used = _add_escalated(fleet, flows, groups, k, pair, share, parts, used)
+    return parts[:, :used]
+
+
+@compiled
+def _add_escalated(
+    fleet: Fleet,
+    flows: Flows,
+    groups: Groups,
+    k: int,
+    pair: tuple[int, int],
+    share: float,
+    parts: Vector,
+    used: int,
+) -> int:
+    """Append the times of a share of all traffic that is of one class and goes on from the first
+    to the second model of a pair; see `core.estimate.plan_times`.
+    """
+    first_s, between, within_s = _first_stage(fleet, flows, groups, k, pair[0])
+    of_second = flows.rates_rps[pair[1]] / flows.traffic_rps
+    for g in range(len(groups.kind)):
+        if fleet.owner[groups.kind[g]] == pair[1]:
+            time_s, sigma = groups.times_s[g, k], groups.sigma[g]
+            spread_s = within_s + time_s * math.sqrt(math.expm1(sigma * sigma))
+            total_s = first_s + time_s
+            variance = math.log1p((between + spread_s * spread_s) / (total_s * total_s))
+            parts[0, used] = share * groups.weight[g] * groups.share[g] / of_second
+            parts[1, used] = math.log(total_s) - variance / 2
+            parts[2, used] = math.sqrt(variance)
+            used += 1
+    return used
+
+
+@compiled
+def _first_stage(
+    fleet: Fleet, flows: Flows, groups: Groups, k: int, model: int
+) -> tuple[float, float, float]:
+    """Return mean, variance between groups and spread within them of a class's first calls."""
+    of_model = flows.rates_rps[model] / flows.traffic_rps
+    mean_s, squared, within = 0.0, 0.0, 0.0
+    for g in range(len(groups.kind)):
+        if fleet.owner[groups.kind[g]] == model:
+            weight = groups.weight[g] * groups.share[g] / of_model
+            time_s, sigma = groups.times_s[g, k], groups.sigma[g]
+            mean_s += weight * time_s
+            squared += weight * time_s * time_s
+            within += weight * time_s * time_s * math.expm1(sigma * sigma)
+    return mean_s, max(0.0, squared - mean_s * mean_s), math.sqrt(within)
+
+
+@compiled
 def _p95(parts: Vector) -> float:
     weight, centre, sigma = parts[0], parts[1], parts[2]
     mean = (weight * centre).sum()

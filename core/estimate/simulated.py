@@ -7,6 +7,9 @@ meets the same requests (common random numbers), so plans differ by what they ar
 A profile tells how much the speed of its replica varied between loads (`StepFit.speed_variation`).
 Each seed is run at another quantile of it, the same one for all kinds: latency near saturation
 grows faster than speed falls, so the typical speed alone would promise too much.
+
+Which queries a cascade passes on is drawn, with the share that its estimate says; a query that
+goes on arrives at the second model when the first one's answer is complete.
 """
 
 from collections.abc import Sequence
@@ -22,11 +25,18 @@ from core.domain.trace import Trace
 from core.domain.workload import Workload
 from core.estimate.analytic import AnalyticEvaluator
 from core.estimate.engine import engine_spec
+from core.estimate.plan_calls import Requests, calls_made, requests_of, routes_taken
 from core.estimate.simulator import simulate
-from core.estimate.simulator.spec import Arrivals, EngineSpec, Floats, Integers, Timeline
+from core.estimate.simulator.spec import (
+    NOBODY,
+    Arrivals,
+    EngineSpec,
+    Floats,
+    Integers,
+    Timeline,
+)
 from core.estimate.speed import answer_tokens, compile_profile
 from core.estimate.traffic import arrivals_for
-from core.estimate.turns import turns
 from core.estimate.uncertainty import Intervals
 
 Flags = NDArray[np.bool_]
@@ -47,11 +57,13 @@ class Run:
     Attributes:
         arrived_at_s: n; arrivals.
         query_class: n; positions in the workload's classes.
-        kind: n; positions in `kinds`.
-        ttft_s: n; time to first token; NaN for one that no replica can hold.
+        kind: n; whose answer it is; positions in `kinds`.
+        ttft_s: n; time to first token; NaN for one that no replica can hold. Nothing of a
+            cascade's first answer reaches the client before it is complete.
         e2e_s: n; end-to-end time; NaN likewise.
         output_tokens: n; answer lengths of the models that answered.
         preemptions: n; times a request lost its cache.
+        went_on: n; whether a second model was asked.
         counted: n; False while the fleet was still filling up.
         kinds: Replica kinds of the plan.
     """
@@ -63,6 +75,7 @@ class Run:
     e2e_s: Floats
     output_tokens: Integers
     preemptions: Integers
+    went_on: Flags
     counted: Flags
     kinds: tuple[ReplicaKind, ...]
 
@@ -95,15 +108,19 @@ class SimulatedEvaluator:
     ) -> None:
         self.facts = facts
         self.analytic = AnalyticEvaluator(facts)
-        self._classes = [traffic.query_class for traffic in facts.workload.classes]
+        classes = facts.workload.classes
+        self._classes = [traffic.query_class for traffic in classes]
         workload = _with_spread(facts)
         self._samples = [
-            _sample(arrivals_for(workload, trace, requests, seed), self._classes) for seed in seeds
+            requests_of(arrivals_for(workload, trace, requests, seed), self._classes, seed)
+            for seed in seeds
         ]
+        self._cascades = {cascade.key: cascade for cascade in facts.cascades}
         self._longer = {
-            (model, k): answer_tokens(facts, model, traffic) / traffic.output_tokens_mean
+            model: np.array(
+                [answer_tokens(facts, model, c) / c.output_tokens_mean for c in classes]
+            )
             for model in {kind.model for kind in facts.profiles}
-            for k, traffic in enumerate(facts.workload.classes)
         }
         self._intervals = Intervals(facts)
         self._specs: dict[ReplicaKind, EngineSpec] = {}
@@ -118,6 +135,9 @@ class SimulatedEvaluator:
 
         Args:
             runs: What `runs` gave for this plan, where that is known already.
+
+        Raises:
+            InvalidInput: Models pass queries on to each other in a circle.
         """
         score = replace(self.analytic.evaluate(plan), estimator="simulated")
         if score.p95_e2e_s is None:
@@ -129,25 +149,23 @@ class SimulatedEvaluator:
         return self._scored(score, plan, runs)
 
     def runs(self, plan: ServingPlan) -> list[Run]:
-        """Return one run per seed of a plan that answers every class."""
+        """Return one run per seed of a plan that answers every class.
+
+        Raises:
+            InvalidInput: Models pass queries on to each other in a circle.
+        """
         return [
             self._run(plan, sample, sigmas)
             for sample, sigmas in zip(self._samples, self._sigmas, strict=True)
         ]
 
-    def _run(self, plan: ServingPlan, sample: "_Sample", sigmas: float) -> Run:
+    def _run(self, plan: ServingPlan, requests: Requests, sigmas: float) -> Run:
         kinds = tuple(p.kind for p in plan.placement for _ in range(p.count))
-        pool = self._routed(plan, sample)
-        output_tokens = self._answers(plan, sample, pool)
-        arrivals = Arrivals(
-            sample.arrived_at_s,
-            sample.input_tokens,
-            output_tokens,
-            pool,
-            np.zeros(len(pool), dtype=np.int64),
-        )
-        timeline = simulate([self._spec(kind, plan.models, sigmas) for kind in kinds], arrivals)
-        return _told(sample, output_tokens, timeline, kinds)
+        taken = routes_taken(plan, self._classes, requests)
+        calls = calls_made(plan, requests, taken, self._cascades, self._longer)
+        timeline = simulate([self._spec(kind, plan.models, sigmas) for kind in kinds], calls)
+        buffered = np.array([bool(route.escalate_to) for route in plan.routing])[taken]
+        return _told(requests, calls, timeline, buffered, kinds)
 
     def _spec(self, kind: ReplicaKind, models: Sequence[str], sigmas: float) -> EngineSpec:
         if kind not in self._specs:
@@ -155,25 +173,6 @@ class SimulatedEvaluator:
         spec, fit = self._specs[kind], self.facts.profiles[kind].fit
         slower = float(np.exp(sigmas * fit.speed_variation)) if fit else 1.0
         return replace(spec, pool=models.index(kind.model), step=spec.step.slowed(slower))
-
-    def _routed(self, plan: ServingPlan, sample: "_Sample") -> Integers:
-        """Return n; the position in the plan's models that answers each request."""
-        pool = np.full(len(sample.query_class), -1, dtype=np.int64)
-        for k, name in enumerate(self._classes):
-            mine = np.flatnonzero(sample.query_class == k)
-            shares = plan.shares(name)
-            models = np.array([plan.models.index(model) for model in sorted(shares)])
-            pool[mine] = models[turns(shares, len(mine))]
-        return pool
-
-    def _answers(self, plan: ServingPlan, sample: "_Sample", pool: Integers) -> Integers:
-        """Return n; answer lengths in tokens of the models that answer."""
-        longer = np.array(
-            [[self._longer[m, k] for k in range(len(self._classes))] for m in plan.models]
-        )
-        scaled = np.rint(sample.output_tokens * longer[pool, sample.query_class])
-        lengths: Integers = np.maximum(1, scaled).astype(np.int64)
-        return lengths
 
     def _scored(self, score: PlanScore, plan: ServingPlan, runs: Sequence[Run]) -> PlanScore:
         ttft_s, e2e_s = (np.concatenate(times) for times in _pairs(runs))
@@ -190,14 +189,6 @@ class SimulatedEvaluator:
             violations=(*score.violations, text) if refused else score.violations,
         )
         return _widened(self._intervals.on(plan, timed), _sampling_error(runs))
-
-
-@dataclass(frozen=True)
-class _Sample:
-    arrived_at_s: Floats
-    input_tokens: Integers
-    output_tokens: Integers
-    query_class: Integers
 
 
 def _with_spread(facts: PlanningFacts) -> Workload:
@@ -220,31 +211,39 @@ def _with_spread(facts: PlanningFacts) -> Workload:
     return replace(facts.workload, classes=tuple(spread))
 
 
-def _sample(trace: Trace, classes: Sequence[str]) -> _Sample:
-    """Read a trace into numpy, its classes by their position in the workload."""
-    positions = np.array([classes.index(name) for name in trace.classes], dtype=np.int64)
-    return _Sample(
-        np.array(trace.arrived_at_s, dtype=np.float64),
-        np.array(trace.input_tokens, dtype=np.int64),
-        np.array(trace.output_tokens, dtype=np.int64),
-        positions[np.array(trace.query_class, dtype=np.int64)],
-    )
-
-
 def _told(
-    sample: _Sample, output_tokens: Integers, timeline: Timeline, kinds: Sequence[ReplicaKind]
+    requests: Requests,
+    calls: Arrivals,
+    timeline: Timeline,
+    buffered: Flags,
+    kinds: Sequence[ReplicaKind],
 ) -> Run:
+    """Put the calls of each request together.
+
+    Args:
+        buffered: n; whether its first answer is looked at before the client gets it.
+    """
+    n = len(buffered)
+    on, last = calls.preceding[n:], np.arange(n)
+    ttft_s = np.where(buffered, timeline.e2e_s[:n], timeline.ttft_s[:n])
+    e2e_s, preemptions = timeline.e2e_s[:n].copy(), timeline.preemptions[:n].copy()
+    ttft_s[on] = e2e_s[on] + timeline.ttft_s[n:]
+    e2e_s[on] += timeline.e2e_s[n:]
+    preemptions[on] += timeline.preemptions[n:]
+    made = timeline.replica[n:] != NOBODY  # unless the first call was refused
+    last[on[made]] = n + np.flatnonzero(made)
     distinct = tuple(dict.fromkeys(kinds))
     of_replica = np.array([distinct.index(kind) for kind in kinds], dtype=np.int64)
     return Run(
-        arrived_at_s=sample.arrived_at_s,
-        query_class=sample.query_class,
-        kind=of_replica[timeline.replica],
-        ttft_s=timeline.ttft_s,
-        e2e_s=timeline.e2e_s,
-        output_tokens=output_tokens,
-        preemptions=timeline.preemptions,
-        counted=_warmed_up(sample.arrived_at_s, timeline.e2e_s),
+        arrived_at_s=requests.arrived_at_s,
+        query_class=requests.query_class,
+        kind=of_replica[timeline.replica[last]],
+        ttft_s=ttft_s,
+        e2e_s=e2e_s,
+        output_tokens=calls.output_tokens[last],
+        preemptions=preemptions,
+        went_on=np.bincount(on, minlength=n) > 0,
+        counted=_warmed_up(requests.arrived_at_s, e2e_s),
         kinds=distinct,
     )
 

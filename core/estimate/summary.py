@@ -24,6 +24,7 @@ class ClassSummary:
         tpot_s: Time per token after the first, by percentile; answers of one token have none.
         e2e_s: End-to-end time by percentile.
         sla_attainment: Share within the wanted latency; None without one.
+        went_on: Share that a second model was asked.
     """
 
     query_class: str
@@ -32,6 +33,7 @@ class ClassSummary:
     tpot_s: Mapping[str, float | None]
     e2e_s: Mapping[str, float | None]
     sla_attainment: float | None
+    went_on: float
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class KindSummary:
     Attributes:
         replicas: How many there are.
         utilisation: Load of its model's pool as a fraction of its capacity (analytic).
-        requests_share: Share of all requests that they answered.
+        requests_share: Share of all requests that they answered; a first answer that a cascade
+            threw away is another one's.
         preempted_share: Share of these that lost their cache on the way.
     """
 
@@ -89,17 +92,20 @@ def kind_summaries(
     ]
 
 
-def _columns(run: Run) -> tuple[Floats, Floats, Floats, Floats]:
-    """Return class, TTFT, TPOT (NaN where there is none) and end-to-end time, counted only."""
+def _columns(run: Run) -> tuple[Floats, ...]:
+    """Return class, TTFT, TPOT (NaN where there is none), end-to-end time and whether a second
+    model was asked; counted only.
+    """
     ttft_s, e2e_s = run.counted_times_s()
     further = run.output_tokens[run.counted] - 1
     decoding_s = run.e2e_s[run.counted] - run.ttft_s[run.counted]
     tpot_s = np.where(further > 0, decoding_s / np.maximum(further, 1), np.nan)
-    return run.query_class[run.counted].astype(np.float64), ttft_s, tpot_s, e2e_s
+    of_class, went_on = (x[run.counted].astype(np.float64) for x in (run.query_class, run.went_on))
+    return of_class, ttft_s, tpot_s, e2e_s, went_on
 
 
-def _summary(name: str, times_s: Sequence[Floats], sla_s: float | None) -> ClassSummary:
-    ttft_s, tpot_s, e2e_s = times_s
+def _summary(name: str, columns: Sequence[Floats], sla_s: float | None) -> ClassSummary:
+    ttft_s, tpot_s, e2e_s, went_on = columns
     return ClassSummary(
         query_class=name,
         requests=len(e2e_s),
@@ -107,6 +113,7 @@ def _summary(name: str, times_s: Sequence[Floats], sla_s: float | None) -> Class
         tpot_s=_percentiles(tpot_s[~np.isnan(tpot_s)]),
         e2e_s=_percentiles(e2e_s),
         sla_attainment=float(np.mean(e2e_s <= sla_s)) if sla_s else None,
+        went_on=float(np.mean(went_on)),
     )
 
 

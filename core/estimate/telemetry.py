@@ -15,7 +15,8 @@ import numpy as np
 from core.domain.plan import ReplicaKind, ServingPlan
 from core.domain.planning import PlanningFacts
 from core.domain.study import KindTelemetry
-from core.estimate.analytic import AnalyticEvaluator, Pool
+from core.estimate.analytic import AnalyticEvaluator
+from core.estimate.plan_times import Pool
 from core.estimate.queueing import pool_latency
 from core.estimate.speed import KindSpeed, Vector, answer_tokens
 from core.estimate.uncertainty import slowed

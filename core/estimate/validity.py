@@ -56,17 +56,26 @@ def inventory_faults(placement: dict[ReplicaKind, int], facts: PlanningFacts) ->
 
 def _routing_faults(plan: ServingPlan, facts: PlanningFacts) -> list[str]:
     faults = []
-    placed = set(plan.models)
+    placed, cascades = set(plan.models), {cascade.key for cascade in facts.cascades}
     for traffic in facts.workload.classes:
-        shares = plan.shares(traffic.query_class)
-        if abs(sum(shares.values()) - 1) > SHARE_TOLERANCE:
-            total = sum(shares.values())
-            faults.append(f"Class {traffic.query_class} is routed for {total:.1%} of it.")
-        for model, share in sorted(shares.items()):
-            if share < 0:
-                faults.append(f"Class {traffic.query_class} has a negative share for {model}.")
-            if model not in placed:
-                faults.append(f"{model} has no replica but answers {traffic.query_class}.")
-            if (model, traffic.query_class) not in facts.quality:
-                faults.append(f"Quality of {model} on {traffic.query_class} is unknown.")
+        name = traffic.query_class
+        routes = plan.routes(name)
+        total = sum(route.share for route in routes)
+        if abs(total - 1) > SHARE_TOLERANCE:
+            faults.append(f"Class {name} is routed for {total:.1%} of it.")
+        for route in routes:
+            if route.share < 0:
+                faults.append(f"Class {name} has a negative share for {route.model}.")
+            faults += [
+                f"{model} has no replica but answers {name}."
+                for model in (route.model, route.escalate_to)
+                if model and model not in placed
+            ]
+            if route.cascade is None and (route.model, name) not in facts.quality:
+                faults.append(f"Quality of {route.model} on {name} is unknown.")
+            if route.cascade is not None and route.cascade not in cascades:
+                faults.append(
+                    f"What {route.model}, then {route.escalate_to} at a threshold of "
+                    f"{route.threshold:g} does with {name} is unknown."
+                )
     return faults

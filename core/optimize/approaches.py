@@ -12,6 +12,7 @@ import numpy as np
 from scipy.optimize import linprog
 
 from core.domain.plan import PlacedKind, ReplicaKind, ServingPlan
+from core.estimate.quality import error_slope
 from core.estimate.speed import Vector
 from core.estimate.validity import inventory_faults
 from core.optimize.baselines import only
@@ -67,7 +68,8 @@ def routing_only(problem: Problem, planner: SeedPlanner) -> list[ServingPlan]:
     Every model gets equally many replicas, or equally much money, on its kind that gives capacity
     most cheaply or on its fastest, of all device types or of one, in every size that fits on the
     fleet; or equally many replicas on one device type after the other, until the fleet is full.
-    The search then finds the best routing of each. Replicas that it leaves idle are given back.
+    The search then finds the best routing of each, cascades included. Replicas that it leaves idle
+    are given back.
     """
     limits = problem.facts.limits
     plans = []
@@ -178,8 +180,8 @@ def placement_only(problem: Problem, planner: SeedPlanner) -> list[ServingPlan]:
 
 
 def blind_splits(problem: Problem) -> list[Vector]:
-    """Return routings K x M that are the same for every class and reach the floor."""
-    cost = _capacity_cost(problem).sum(axis=0)
+    """Return routings K x O that are the same for every class and reach the floor."""
+    cost = _capacity_cost(problem).sum(axis=0)[: len(problem.models)]
     by_cost = [int(m) for m in np.argsort(cost)]
     splits = [only(problem, m) for m in by_cost]
     reaching = [s for s in splits if _reaches(problem, s)]
@@ -217,16 +219,17 @@ def _reaches(problem: Problem, shares: Vector) -> bool:
 def routing_then_placement(problem: Problem, planner: SeedPlanner) -> list[ServingPlan]:
     """The best routing first, the best placement for it second; placement stays open.
 
-    Routing is optimised per class for the quality floor, by the price of each model's work on its
-    cheapest device type; and once more by the time an answer takes. Both get the best placements;
-    the better one counts. Only what routing cannot know is missing: what the fleet has.
+    Routing, cascades included, is optimised per class for the quality floor, by the price of each
+    model's work on its cheapest device type; and once more by the time an answer takes. Both get
+    the best placements; the better one counts. Only what routing cannot know is missing: what the
+    fleet has.
     """
     return _placements(problem, planner, good_routings(problem))
 
 
 def good_routings(problem: Problem) -> list[Vector]:
-    """Return the routings K x M of least priced work and of least service time at the floor."""
-    by_time = problem.weights[:, None] * _alone_s(problem)
+    """Return the routings K x O of least priced work and of least service time at the floor."""
+    by_time = problem.weights[:, None] * problem.alone_s
     floor = problem.facts.limits.quality_floor
     found = [least_routing(problem, cost, floor) for cost in (_capacity_cost(problem), by_time)]
     return [shares for shares in found if shares is not None]
@@ -238,12 +241,12 @@ def least_routing(problem: Problem, cost: Vector, floor: float) -> Vector | None
     A linear program with tangent cuts for the concave bound (see `core.optimize.milp`).
 
     Args:
-        cost: K x M; what it costs to send all of a class to a model.
+        cost: K x O; what it costs to send all of a class to an option.
     """
-    k, m = cost.shape
-    gap = problem.weights[:, None] * (problem.mean - problem.lower)
+    k, o = cost.shape
+    there = (problem.options.stands_for == np.arange(o)).ravel()
     gain = problem.weights[:, None] * problem.mean
-    one_each = np.kron(np.eye(k), np.ones(m))
+    one_each = np.kron(np.eye(k), np.ones(o))
     cuts = [gain]
     for _ in range(MOST_CUTS):
         with quiet_stdout():
@@ -253,15 +256,14 @@ def least_routing(problem: Problem, cost: Vector, floor: float) -> Vector | None
                 b_ub=np.full(len(cuts), -(floor + QUALITY_MARGIN)),
                 A_eq=one_each,
                 b_eq=np.ones(k),
-                bounds=(0, 1),
+                bounds=np.column_stack([np.zeros(k * o), there]),
             )
         if found.x is None:
             return None
-        shares: Vector = found.x.reshape(k, m)
+        shares: Vector = found.x.reshape(k, o)
         if problem.quality(shares)[1] >= floor:
             return shares
-        norm = max(float(np.linalg.norm(gap * shares)), 1e-12)
-        cuts.append(gain - gap**2 * shares / norm)
+        cuts.append(gain - error_slope(shares, problem.gap, len(problem.models)))
     return None
 
 
@@ -286,24 +288,14 @@ def placed(
 
 
 def as_rows(shares: Vector) -> tuple[tuple[float, ...], ...]:
-    """Return a routing K x M as a `Goal` takes it."""
+    """Return a routing K x O as a `Goal` takes it."""
     return tuple(tuple(map(float, row)) for row in shares)
 
 
 def _capacity_cost(problem: Problem) -> Vector:
-    """K x M; $/h of the capacity that all of a class takes on a model's cheapest kind."""
+    """K x O; $/h of the capacity that all of a class takes on the models' cheapest kinds."""
     cheapest = [
         problem.capacity_price[problem.index[problem.cheapest_first(m)[0]]]
         for m in range(len(problem.models))
     ]
-    cost: Vector = problem.rates[:, None] * problem.work_s * np.array(cheapest)
-    return cost
-
-
-def _alone_s(problem: Problem) -> Vector:
-    """K x M; time of an answer alone on a model's fastest kind."""
-    fastest = np.full((len(problem.classes), len(problem.models)), np.inf)
-    for r, kind in enumerate(problem.kinds):
-        m = problem.owner[r]
-        fastest[:, m] = np.minimum(fastest[:, m], problem.evaluator.speeds[kind].e2e_s[0])
-    return fastest
+    return problem.per_option(problem.rates[:, None] * problem.work_s * np.array(cheapest))

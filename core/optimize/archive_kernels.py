@@ -24,11 +24,11 @@ def offer_all(
         values: n x 3; objectives (all maximised) of plans; the first `known` rows count. Two plans
             are as good as each other within a small slack of latency and quality.
         counts: n x R; their replicas.
-        shares: n x K x M; their routing.
+        shares: n x K x O; their routing.
         known: Rows in use; n must be at least as large as `known` and the new ones together.
         new_values: P x 3; -inf for a plan that breaks a limit.
         new_counts: P x R.
-        new_shares: P x K x M.
+        new_shares: P x K x O.
         taken: P; gets whether the plan was added.
 
     Returns:

@@ -28,8 +28,8 @@ def baselines(problem: Problem) -> list[tuple[Origin, ServingPlan]]:
 
 
 def only(problem: Problem, model: int) -> Vector:
-    """Return the routing K x M that gives everything to one model."""
-    shares = np.zeros((len(problem.classes), len(problem.models)))
+    """Return the routing K x O that gives everything to one model."""
+    shares = problem.nothing()
     shares[:, model] = 1
     return shares
 

@@ -1,21 +1,11 @@
-"""How the inner loops of the search are compiled: once per machine, then read from the disk."""
-
-from collections.abc import Callable
-from typing import TypeVar, cast
+"""Types of the search's compiled code; see `core.estimate.compiling`."""
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-F = TypeVar("F", bound=Callable[..., object])
+from core.estimate.compiling import compiled
+
+__all__ = ["Flags", "Integers", "compiled"]
+
 Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
-
-
-def compiled(function: F) -> F:
-    """Compile a function.
-
-    Numba notices on the disk that this function's file has changed, or the types of its
-    arguments, but not that other files have: what a function calls must stand in its own file.
-    """
-    return cast(F, njit(cache=True, nogil=True, error_model="numpy")(function))

@@ -26,7 +26,7 @@ class Decoder:
     Args:
         problem: What to plan.
         anchor: A plan that keeps every hard limit.
-        best_shares: K x M; routing with the highest lower bound of quality.
+        best_shares: K x O; routing with the highest lower bound of quality.
 
     Attributes:
         anchor: As given.
@@ -48,7 +48,7 @@ class Decoder:
     def repair(
         self, counts: Mapping[ReplicaKind, int], shares: Vector
     ) -> tuple[ServingPlan, PlanScore]:
-        """Return a valid plan near the wanted replicas and shares (K x M), and its score."""
+        """Return a valid plan near the wanted replicas and shares (K x O), and its score."""
         return self._nearest(self._as_array(counts), shares)
 
     def fit(

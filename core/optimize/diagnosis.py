@@ -4,6 +4,7 @@ import math
 
 from core.errors import Infeasible
 from core.estimate.speed import Vector
+from core.optimize.baselines import only
 from core.optimize.milp import Goal
 from core.optimize.problem import Problem
 from core.optimize.seeds import SeedPlanner
@@ -15,7 +16,7 @@ def diagnose(problem: Problem, planner: SeedPlanner, best_shares: Vector) -> Inf
     """Name the binding limit: quality first, then devices, then money.
 
     Args:
-        best_shares: K x M; routing with the highest lower bound of quality.
+        best_shares: K x O; routing with the highest lower bound of quality.
     """
     return (
         _quality_out_of_reach(problem, planner, best_shares)
@@ -62,9 +63,7 @@ def _lower_floor(problem: Problem, planner: SeedPlanner, lower: float) -> str:
 def _best_single_model(problem: Problem) -> tuple[str, float]:
     lowers = {}
     for m, model in enumerate(problem.models):
-        shares = problem.mean * 0
-        shares[:, m] = 1
-        lowers[model] = problem.quality(shares)[1]
+        lowers[model] = problem.quality(only(problem, m))[1]
     best = max(lowers, key=lambda model: lowers[model])
     return best, lowers[best]
 
@@ -72,7 +71,8 @@ def _best_single_model(problem: Problem) -> tuple[str, float]:
 def _routing_in_words(problem: Problem, shares: Vector) -> str:
     answers: dict[str, list[str]] = {}
     for k, query_class in enumerate(problem.classes):
-        answers.setdefault(problem.models[int(shares[k].argmax())], []).append(query_class)
+        label = problem.options.label(k, int(shares[k].argmax()))
+        answers.setdefault(label, []).append(query_class)
     if len(answers) == 1:
         return f"{next(iter(answers))} for everything"
     return ", ".join(f"{model} for {' and '.join(names)}" for model, names in answers.items())

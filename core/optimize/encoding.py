@@ -1,4 +1,4 @@
-"""Plans as real vectors: replicas per kind, then one routing logit per class and model."""
+"""Plans as real vectors: replicas per kind, then one routing logit per class and option."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ LARGEST_LOGIT = 30.0
 
 
 class Encoding:
-    """The vector space of one problem: R + K * M numbers.
+    """The vector space of one problem: R + K * O numbers.
 
     Attributes:
         size: Length of a vector.
@@ -21,7 +21,7 @@ class Encoding:
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
-        self._shape = (len(problem.classes), len(problem.models))
+        self._shape = (len(problem.classes), len(problem.options))
         self.most = problem.rules.most
         self.size = len(problem.kinds) + self._shape[0] * self._shape[1]
 
@@ -32,7 +32,7 @@ class Encoding:
         return np.concatenate([self._problem.counts(plan), logits.ravel()])
 
     def read(self, vector: Vector) -> tuple[Integers, Vector]:
-        """Return the replicas (R) and shares (K x M) a vector stands for, repairing nothing but
+        """Return the replicas (R) and shares (K x O) a vector stands for, repairing nothing but
         numbers that are not finite or beyond the fleet.
         """
         finite = np.nan_to_num(np.asarray(vector, dtype=float), posinf=1e6, neginf=-1e6)
@@ -40,7 +40,7 @@ class Encoding:
         counts = np.clip(np.round(finite[:kinds]), 0, self.most).astype(np.int64)
         logits = np.clip(finite[kinds:], -LARGEST_LOGIT, LARGEST_LOGIT).reshape(self._shape)
         weight = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return counts, weight / weight.sum(axis=1, keepdims=True)
+        return counts, self._problem.options.plain(weight / weight.sum(axis=1, keepdims=True))
 
     def random(self, rng: np.random.Generator) -> Vector:
         """Return a random vector that covers empty to full fleets and mixed to pure routings."""

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.special import stdtrit
 
+from core.domain.cascade import CascadeKey
 from core.domain.plan import ServingPlan
 from core.domain.planning import PlanningFacts
 from core.domain.study import Trial
@@ -48,6 +49,9 @@ def folded(
         if not over:
             shown.append(trial)
     return [replace(trial, alike=alike.get(trial.number)) for trial in trials]
+
+
+_Option = tuple[str, CascadeKey | tuple[()]]
 
 
 class _Pairs:
@@ -93,21 +97,35 @@ def surely_better(facts: PlanningFacts, one: ServingPlan, other: ServingPlan) ->
 
     The difference is linear in the estimates, with coefficients weight x (difference of shares):
     its lower bound is MOVER's (Zou, Huang & Zhang, Computational Statistics and Data Analysis 53,
-    2009), as for a single plan in `core.estimate.quality`, from the same 95 % intervals. What both
-    plans route alike drops out.
+    2009), as for a single plan in `core.estimate.quality`, from the same 95 % intervals; errors of
+    cascades add up in full within a class. What both plans route alike drops out.
     """
+    known = {cascade.key: cascade for cascade in facts.cascades}
     difference, variance = 0.0, 0.0
     for traffic in facts.workload.classes:
-        weight = facts.workload.weight(traffic.query_class)
-        mine, theirs = one.shares(traffic.query_class), other.shares(traffic.query_class)
-        for model in sorted(mine.keys() | theirs.keys()):
-            estimate = facts.quality.get((model, traffic.query_class))
+        name = traffic.query_class
+        weight = facts.workload.weight(name)
+        mine, theirs = _by_option(one, name), _by_option(other, name)
+        alone, together = 0.0, 0.0
+        for model, cascade in sorted(mine.keys() | theirs.keys()):
+            estimate = known.get(cascade) if cascade else facts.quality.get((model, name))
             if estimate is not None:
-                more = weight * (mine.get(model, 0.0) - theirs.get(model, 0.0))
+                option = model, cascade
+                more = weight * (mine.get(option, 0.0) - theirs.get(option, 0.0))
                 end = estimate.lower if more > 0 else estimate.upper
                 difference += more * estimate.mean
-                variance += (more * (estimate.mean - end)) ** 2
+                error = more * (estimate.mean - end)
+                variance += 0.0 if cascade else error**2
+                alone += 0.0 if cascade else error**2
+                together += error if cascade else 0.0
+        variance += (2 * np.sqrt(alone) + together) * together
     return difference > 0 and difference > np.sqrt(variance)
+
+
+def _by_option(plan: ServingPlan, query_class: str) -> dict[_Option, float]:
+    """Return the shares of a class by first model and cascade, which is empty for none."""
+    routes = plan.routes(query_class)
+    return {(route.model, route.cascade or ()): route.share for route in routes}
 
 
 def _cheapest_first(trial: Trial) -> tuple[float, float, float, int]:

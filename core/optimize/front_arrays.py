@@ -22,10 +22,9 @@ class FrontArrays:
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
         self._size = 0
-        classes, models = len(problem.classes), len(problem.models)
         self._values = np.empty((FIRST_ROWS, 3))
         self._counts = np.empty((FIRST_ROWS, len(problem.kinds)), dtype=np.int64)
-        self._shares = np.empty((FIRST_ROWS, classes, models))
+        self._shares = np.empty((FIRST_ROWS, *problem.mean.shape))
 
     def __len__(self) -> int:
         return self._size
@@ -42,7 +41,7 @@ class FrontArrays:
 
     @property
     def shares(self) -> Vector:
-        """n x K x M; routing."""
+        """n x K x O; routing."""
         return self._shares[: self._size]
 
     @property
@@ -69,7 +68,7 @@ class FrontArrays:
 
         Args:
             counts: P x R; of plans that fit on the fleet.
-            shares: P x K x M.
+            shares: P x K x O.
             scores: Of the P plans; those that break a limit are not added.
 
         Returns:

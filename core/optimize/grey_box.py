@@ -124,7 +124,7 @@ class LatencyModel:
     def expected(self, rows: Rows) -> Expected:
         """Return what is expected of plans, by all three layers."""
         log_p95, load = self._recalibrated(rows)
-        mean, spread = self._residual.of(_features(rows, log_p95, load))
+        mean, spread = self._residual.of(self._features(rows, log_p95, load))
         return Expected(log_p95, load, mean, spread)
 
     def drawn(self, rows: Rows, expected: Expected, effects: Vector) -> tuple[Vector, Vector]:
@@ -150,6 +150,12 @@ class LatencyModel:
     def _recalibrated(self, rows: Rows) -> tuple[Vector, Vector]:
         log_p95, load = self.table.score(rows, self.belief.log_factors(rows.others))
         return log_p95 + self._stretched * self.belief.mean[-1], load
+
+    def _features(self, rows: Rows, log_p95: Vector, load: Vector) -> Vector:
+        """Return P x (2 + M): what the rest may depend on, each about 0..1."""
+        traffic = self.table.problem.options.calls_of(rows.shares).mean(axis=1)
+        busy = np.minimum(load, 1.5)
+        return np.column_stack([np.where(np.isfinite(log_p95), log_p95, 0.0), busy, traffic])
 
     def slowdowns(self) -> list[Slowdown]:
         """Return by what factor the kinds that were measured take longer than profiled.
@@ -228,7 +234,7 @@ class LatencyModel:
         One that nearly filled its replicas and did not keep up is told apart by its load alone.
         """
         log_p95, load = self._recalibrated(self._rows)
-        features = _features(self._rows, log_p95, load)
+        features = self._features(self._rows, log_p95, load)
         kept_up = np.array([_p95_s(trial) is not None for trial in self._measured], dtype=bool)
         known = np.flatnonzero(np.isfinite(log_p95) & (kept_up | (load < NEARLY_FULL)))
         p95_s = [_p95_s(self._measured[p]) for p in known]
@@ -278,10 +284,3 @@ class Slowdowns:
             evaluator = table.problem.evaluator
             self._known[key] = slowdowns(evaluator, trial.plan, trial.telemetry)
         return self._known[key]
-
-
-def _features(rows: Rows, log_p95: Vector, load: Vector) -> Vector:
-    """Return P x (2 + M): what the rest may depend on, each about 0..1."""
-    traffic = rows.shares.mean(axis=1)
-    busy = np.minimum(load, 1.5)
-    return np.column_stack([np.where(np.isfinite(log_p95), log_p95, 0.0), busy, traffic])

@@ -1,7 +1,7 @@
 """Mixed-integer programs of the planning problem, solved by HiGHS.
 
-Variables are shares x (K x M), replicas n (R, whole numbers) and the served fraction z of the
-traffic. Quality's lower bound is mean minus a norm (see `core.estimate.quality`), a concave
+Variables are shares x (K x O), replicas n (R, whole numbers) and the served fraction z of the
+traffic. Quality's lower bound is mean minus an error (see `core.estimate.quality`), a concave
 function; it enters through tangent cuts, so a solution is optimal for the exact bound. Capacity
 enters through linear constraints (see `core.optimize.linear`).
 """
@@ -14,6 +14,7 @@ from scipy.optimize import Bounds, LinearConstraint, OptimizeResult, milp
 
 from core.domain.plan import PlacedKind, ReplicaKind
 from core.estimate.packing import groups_per_sku, packs
+from core.estimate.quality import error_slope, routing_error
 from core.estimate.speed import Vector
 from core.optimize.linear import Capacity, exact_at
 from core.optimize.problem import Problem
@@ -42,7 +43,7 @@ class Goal:
         budget_usd_per_hour: Most cost; None for no limit.
         minimise: "cost" ($/h), "time" (seconds of service per request), or "unserved": then
             the fraction of the traffic that can be served is maximised, beyond 1 if it can.
-        routing: K x M; the shares, when only placement is open. They are not held against the
+        routing: K x O; the shares, when only placement is open. They are not held against the
             floor.
         placement: Replicas per kind, when only routing is open.
         gap: Relative distance from the optimum that is good enough.
@@ -62,7 +63,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Solution:
-    """Replicas per kind, shares K x M, and the fraction of the traffic that is served."""
+    """Replicas per kind, shares K x O, and the fraction of the traffic that is served."""
 
     counts: dict[ReplicaKind, int]
     shares: Vector
@@ -80,13 +81,12 @@ class Programs:
 
     def __init__(self, problem: Problem, capacity: Sequence[Capacity] | None = None) -> None:
         self._problem = problem
-        self._k, self._m = len(problem.classes), len(problem.models)
-        everything = np.tile(problem.weights, (self._m, 1))
+        self._k, self._o = len(problem.classes), len(problem.options)
+        everything = np.tile(problem.weights, (len(problem.models), 1))
         self.capacity = exact_at(problem, everything) if capacity is None else capacity
-        self._routes = self._k * self._m
+        self._routes = self._k * self._o
         self._size = self._routes + len(problem.kinds) + 1
-        self._gap = problem.weights[:, None] * (problem.mean - problem.lower)
-        self._cuts = [self._tangent(np.full((self._k, self._m), 1 / self._m))]
+        self._cuts = [self._tangent(np.full((self._k, self._o), 1 / self._o))]
         self._learnt: set[tuple[float, float]] = set()
         self._fixed = [self._all_routed(), *self._inventory()]
         self._served_by = self._replica_where_routed()
@@ -111,7 +111,7 @@ class Programs:
         """Solve without whole numbers, which takes milliseconds.
 
         Returns:
-            Replicas (R, fractions) and shares (K x M); None when there is no solution at all.
+            Replicas (R, fractions) and shares (K x O); None when there is no solution at all.
         """
         self._learn_cuts(goal)
         x = self._run(goal, (), whole=False).x
@@ -155,7 +155,7 @@ class Programs:
     def _cut_off(self, shares: Vector, floor: float) -> bool:
         """Add the cut that forbids a routing below the floor; False when it is not below."""
         lower = float((self._problem.weights[:, None] * self._problem.mean * shares).sum())
-        lower -= float(np.linalg.norm(self._gap * shares))
+        lower -= routing_error(shares, self._problem.gap, len(self._problem.models))
         if lower >= floor + ROUNDING:
             return False
         self._cuts.append(self._tangent(shares))
@@ -186,7 +186,7 @@ class Programs:
             )
 
     def _solution(self, x: Vector) -> Solution:
-        shares = x[: self._routes].reshape(self._k, self._m)
+        shares = x[: self._routes].reshape(self._k, self._o)
         kept = np.where(shares < CRUMB, 0.0, shares)
         routed = np.maximum(kept.sum(axis=1, keepdims=True), CRUMB)
         replicas = np.round(x[self._routes : -1]).astype(int)
@@ -217,13 +217,8 @@ class Programs:
         return objective
 
     def _service_time_s(self) -> Vector:
-        """K x M; traffic-weighted time of an answer on a model's fastest kind, alone."""
-        p = self._problem
-        fastest = np.full((self._k, self._m), np.inf)
-        for r, kind in enumerate(p.kinds):
-            alone_s = p.evaluator.speeds[kind].e2e_s[0]
-            fastest[:, p.owner[r]] = np.minimum(fastest[:, p.owner[r]], alone_s)
-        weighted: Vector = p.weights[:, None] * fastest
+        """K x O; traffic-weighted time of an answer on the models' fastest kinds, alone."""
+        weighted: Vector = self._problem.weights[:, None] * self._problem.alone_s
         return weighted
 
     def _integrality(self) -> Vector:
@@ -233,7 +228,9 @@ class Programs:
 
     def _bounds(self, goal: Goal) -> Bounds:
         unserved = goal.minimise == "unserved"
-        shares = np.full(self._routes, np.inf if unserved else 1.0)
+        options = self._problem.options
+        there = (options.stands_for == np.arange(self._o)).ravel()
+        shares = np.where(there, np.inf if unserved else 1.0, 0.0)
         top = np.concatenate([shares, self._problem.rules.most, [np.inf if unserved else 1.0]])
         least = np.zeros(len(top))
         least[-1] = 0.0 if unserved else 1.0
@@ -264,7 +261,7 @@ class Programs:
     def _all_routed(self) -> LinearConstraint:
         rows = np.zeros((self._k, self._size))
         for k in range(self._k):
-            rows[k, k * self._m : (k + 1) * self._m] = 1
+            rows[k, k * self._o : (k + 1) * self._o] = 1
         rows[:, -1] = -1
         return LinearConstraint(rows, 0, 0)
 
@@ -278,17 +275,22 @@ class Programs:
         rows = np.zeros((len(self.capacity), self._size))
         for row, capacity in zip(rows, self.capacity, strict=True):
             scale = 1 / capacity.work_s.max()
-            row[capacity.model : self._routes : self._m] = (
-                scale * self._problem.rates * capacity.work_s
-            )
+            work = scale * self._problem.rates * capacity.work_s
+            calls = self._problem.options.calls[:, :, capacity.model]
+            row[: self._routes] = (work[:, None] * calls).ravel()
             row[self._routes : -1] = -scale * utilisation * capacity.strength
         return LinearConstraint(rows, -np.inf, 0)
 
     def _replica_where_routed(self) -> LinearConstraint:
-        rows = np.zeros((self._routes, self._size))
-        rows[:, : self._routes] = np.eye(self._routes)
-        for i in range(self._routes):
-            rows[i, self._routes : -1] = -(self._problem.owner == i % self._m).astype(float)
+        """A share needs replicas of the model asked first, and of the second if there is one."""
+        options, owner = self._problem.options, self._problem.owner
+        route, asked = np.arange(self._routes), np.tile(options.first, self._k)
+        second = np.tile(options.second, self._k)
+        both = np.concatenate([route, route[second >= 0]])
+        models = np.concatenate([asked, second[second >= 0]])
+        rows = np.zeros((len(both), self._size))
+        rows[np.arange(len(both)), both] = 1
+        rows[:, self._routes : -1] = -(owner[None, :] == models[:, None]).astype(float)
         return LinearConstraint(rows, -np.inf, 0)
 
     def _inventory(self) -> list[LinearConstraint]:
@@ -315,10 +317,8 @@ class Programs:
         return LinearConstraint(rows, 0, np.inf)
 
     def _tangent(self, shares: Vector) -> Vector:
-        """K x M; gradient of the norm sqrt(sum((gap x)^2)), which it never exceeds times x."""
-        norm = float(np.linalg.norm(self._gap * shares))
-        slope: Vector = self._gap**2 * shares / norm if norm > 0 else np.zeros_like(shares)
-        return slope
+        """K x O; gradient of the error of quality, which it never exceeds times x."""
+        return error_slope(shares, self._problem.gap, len(self._problem.models))
 
     def _unpackable(self, counts: dict[ReplicaKind, int]) -> str | None:
         nodes = self._problem.facts.devices_per_node

@@ -19,6 +19,7 @@ MOVES = 12
 def neighbours(
     owner: Integers,
     most: Integers,
+    asks: Flags,
     rng: np.random.Generator,
     known_counts: Integers,
     known_shares: Vector,
@@ -30,11 +31,12 @@ def neighbours(
     Args:
         owner: R; model of each replica kind.
         most: R; replicas that the empty fleet holds.
+        asks: O x M; whether an option needs a model.
         rng: Source of all randomness; compiled code and numpy draw the same numbers from it.
         known_counts: n x R; replicas of plans to start from.
-        known_shares: n x K x M; their routing.
+        known_shares: n x K x O; their routing.
         counts: P x R; gets the replicas.
-        shares: P x K x M; gets the routing.
+        shares: P x K x O; gets the routing.
     """
     for p in range(len(counts)):
         i = _below(rng, len(known_counts))
@@ -47,7 +49,7 @@ def neighbours(
             if move == JOIN:
                 shares[p] = known_shares[_below(rng, len(known_shares))]
             elif move < FIRST_SHIFT and move not in (DRAIN, EXCHANGE):
-                _place(move, owner, rng, counts[p], shares[p])
+                _place(move, owner, asks, rng, counts[p], shares[p])
             else:
                 _route(move, rng, shares[p])
             if rng.random() > FURTHER_MOVE:
@@ -75,7 +77,12 @@ def _scatter(most: Integers, rng: np.random.Generator, counts: Integers, shares:
 
 @compiled
 def _place(
-    move: int, owner: Integers, rng: np.random.Generator, counts: Integers, shares: Vector
+    move: int,
+    owner: Integers,
+    asks: Flags,
+    rng: np.random.Generator,
+    counts: Integers,
+    shares: Vector,
 ) -> None:
     """Change replicas."""
     if move == TIGHTEN:  # the fewest replicas that carry the routing: repair adds them
@@ -86,9 +93,10 @@ def _place(
         if kind >= 0:
             counts[kind] -= _some(rng, counts[kind])
     if move in (ADD, SWAP):
-        routed = np.zeros(shares.shape[1], dtype=np.bool_)
-        for m in range(shares.shape[1]):
-            routed[m] = move == SWAP or shares[:, m].max() > 0
+        routed = np.full(asks.shape[1], move == SWAP)
+        for o in range(shares.shape[1]):
+            if shares[:, o].max() > 0:
+                routed |= asks[o]
         kind = _any(rng, routed[owner])
         if kind >= 0:
             counts[kind] += _some(rng, counts[kind]) + (move == SWAP and rng.random() < 0.5)
@@ -111,11 +119,11 @@ def _any(rng: np.random.Generator, allowed: Flags) -> int:
 
 @compiled
 def _route(move: int, rng: np.random.Generator, shares: Vector) -> None:
-    """Change routing: part of a class, two models' parts, or all that a model answers."""
-    models = shares.shape[1]
-    k, target = _below(rng, shares.shape[0]), _below(rng, models)
+    """Change routing: part of a class, two options' parts, or all that an option gets."""
+    options = shares.shape[1]
+    k, target = _below(rng, shares.shape[0]), _below(rng, options)
     if move == DRAIN:
-        source = _below(rng, models)
+        source = _below(rng, options)
         for i in range(shares.shape[0]):
             moved = shares[i, source]
             shares[i, source] -= moved

@@ -44,11 +44,11 @@ class Neighbourhood:
         self, known_counts: Integers, known_shares: Vector, size: int
     ) -> tuple[Integers, Vector]:
         """Return at most `size` plans that no batch held before, as replicas P x R and shares
-        P x K x M.
+        P x K x O.
 
         Args:
             known_counts: n x R; replicas of plans to change, n at least 1.
-            known_shares: n x K x M; their routing.
+            known_shares: n x K x O; their routing.
         """
         counts, shares, fits = self._changed(known_counts, known_shares, size)
         new = [i for i in np.flatnonzero(fits) if self._is_new(counts[i], shares[i])]
@@ -60,7 +60,16 @@ class Neighbourhood:
         rules = self._problem.rules
         counts = np.empty((size, known_counts.shape[1]), dtype=np.int64)
         shares = np.empty((size, *known_shares.shape[1:]))
-        neighbours(rules.owner, rules.most, self._rng, known_counts, known_shares, counts, shares)
+        neighbours(
+            rules.owner,
+            rules.most,
+            self._problem.options.asks,
+            self._rng,
+            known_counts,
+            known_shares,
+            counts,
+            shares,
+        )
         return counts, shares, self._decoder.repairs.all(counts, shares)
 
     def _is_new(self, counts: Integers, shares: Vector) -> bool:

@@ -70,7 +70,7 @@ class Violations:
         do not pack on the nodes lacks one.
         """
         facts, score = self._problem.facts, self._problem.score(plan)
-        if {route.model for route in plan.routing} - set(plan.models):
+        if plan.asked - set(plan.models):
             return math.inf
         limits = facts.limits
         short = limits.quality_floor - score.quality_lower

@@ -4,7 +4,8 @@ Replicas per kind and routing thresholds are the variables, relaxed to a cube an
 plans. Gaussian processes model latency, quality and the constraints as black boxes, and
 constrained noisy expected hypervolume improvement (qNEHVI: Daulton et al., "Parallel Bayesian
 Optimization of Multiple Noisy Objectives with Expected Hypervolume Improvement", NeurIPS 2021)
-says what to measure. Kept for comparison: it knows nothing of prices or of how queues behave.
+says what to measure. Kept for comparison: it knows nothing of prices or of how queues behave, and
+every model answers alone.
 """
 
 import warnings
@@ -51,7 +52,7 @@ class PaperStudy:
     def __init__(
         self, facts: PlanningFacts, *, seed: int = 0, trials: Sequence[Trial] = ()
     ) -> None:
-        self._facts = with_budget(facts)
+        self._facts = with_budget(replace(facts, cascades=()))
         self._search = Search(self._facts)
         self._space = ThresholdSpace(self._search.decoder)
         self._seed = seed

@@ -25,7 +25,7 @@ class Rows:
 
     Attributes:
         counts: P x R; replicas per kind.
-        shares: P x K x M; routing.
+        shares: P x K x O; routing.
         others: P x R; share of a kind's nodes that other replicas use.
         cost: P; $/h.
         quality: P; mean.
@@ -73,22 +73,25 @@ class PlanTable:
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        self._fleet = BatchEvaluator(problem.evaluator, problem.kinds, problem.models).fleet
+        self._fleet = BatchEvaluator(problem.evaluator, problem.kinds, problem.options).fleet
         self._known: dict[ServingPlan, tuple[Vector, Vector, Vector]] = {}
 
     def holds(self, plan: ServingPlan) -> bool:
-        """Whether all kinds of a plan are the problem's: a stored one may be of a past fleet."""
-        return all(placed.kind in self.problem.index for placed in plan.placement)
+        """Whether all kinds and routes of a plan are the problem's: a stored one may be of a past
+        fleet, or have a cascade that was calibrated anew since.
+        """
+        known = all(placed.kind in self.problem.index for placed in plan.placement)
+        return known and all(self.problem.options.column(r) is not None for r in plan.routing)
 
     def rows(self, plans: Sequence[ServingPlan]) -> Rows:
         """Return plans as arrays; each must be one that `holds`."""
         problem = self.problem
         found = [self._row(plan) for plan in plans]
         counts = np.array([row[0] for row in found]).reshape(-1, len(problem.kinds))
-        shape = (-1, len(problem.classes), len(problem.models))
+        shape = (-1, *problem.mean.shape)
         shares = np.array([row[1] for row in found]).reshape(shape)
         others = np.array([row[2] for row in found]).reshape(counts.shape)
-        quality = np.einsum("pkm,km,k->p", shares, problem.mean, problem.weights)
+        quality = np.einsum("pko,ko,k->p", shares, problem.mean, problem.weights)
         cost = counts @ problem.price
         return Rows(list(plans), counts.astype(np.int64), shares, others, cost, quality)
 

@@ -1,4 +1,4 @@
-"""The planning problem as arrays: M models, K query classes, R replica kinds."""
+"""The planning problem as arrays: M models, O options, K query classes, R replica kinds."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -9,11 +9,12 @@ from core.domain.plan import PlanScore, ReplicaKind, ServingPlan, make_plan
 from core.domain.planning import PlanningFacts
 from core.estimate import AnalyticEvaluator
 from core.estimate.batch import BatchEvaluator
+from core.estimate.options import options_of
 from core.estimate.packing import packs
 from core.estimate.quality import mixture_quality
 from core.estimate.speed import Vector
 from core.estimate.validity import placement_of
-from core.optimize.compiling import Integers
+from core.optimize.compiling import Flags, Integers
 from core.optimize.repair_kernels import Bounds, Rules, round_rows
 
 
@@ -23,10 +24,12 @@ class Problem:
     Attributes:
         kinds: R kinds that fit on some node and belong to a model of known quality.
         models: M models with at least one such kind, sorted.
+        options: What may answer a query: the models, then cascades; O in all.
         classes: K query classes.
         rates: K; arrivals per second.
         weights: K; shares of the traffic.
-        mean, lower: K x M; quality and its lower bound.
+        mean, lower: K x O; quality and its lower bound.
+        gap: K x O; mean less lower bound, times the class's share of the traffic.
         index: Position of each kind.
         price: R; $/h of one replica.
         owner: R; index of the kind's model.
@@ -44,9 +47,9 @@ class Problem:
         self.models = sorted({kind.model for kind in self.kinds})
         self.owner = np.array([self.models.index(kind.model) for kind in self.kinds], dtype=int)
         self.price = np.array([facts.cost_usd_per_hour({kind: 1}) for kind in self.kinds])
-        pairs = [[facts.quality[m, c] for m in self.models] for c in self.classes]
-        self.mean = np.array([[e.mean for e in row] for row in pairs])
-        self.lower = np.array([[e.lower for e in row] for row in pairs])
+        self.options = options_of(facts, self.models)
+        self.mean, self.lower = self.options.mean, self.options.lower
+        self.gap = self.weights[:, None] * (self.mean - self.lower)
         self.index = {kind: r for r, kind in enumerate(self.kinds)}
         self.bounds = bounds_of(facts)
         self._scores: dict[ServingPlan, PlanScore] = {}
@@ -54,7 +57,7 @@ class Problem:
     @cached_property
     def batch(self) -> BatchEvaluator:
         """Scores many plans at once."""
-        return BatchEvaluator(self.evaluator, self.kinds, self.models)
+        return BatchEvaluator(self.evaluator, self.kinds, self.options)
 
     @cached_property
     def level_work_s(self) -> Vector:
@@ -109,6 +112,15 @@ class Problem:
         return [self.kinds[r] for r in order if self.owner[r] == model]
 
     @cached_property
+    def alone_s(self) -> Vector:
+        """K x O; time of an answer alone on the models' fastest kinds, both calls of a cascade."""
+        fastest = np.full((len(self.classes), len(self.models)), np.inf)
+        for r, kind in enumerate(self.kinds):
+            m = self.owner[r]
+            fastest[:, m] = np.minimum(fastest[:, m], self.evaluator.speeds[kind].e2e_s[0])
+        return self.per_option(fastest)
+
+    @cached_property
     def rules(self) -> Rules:
         """What plans must keep to, for compiled code."""
         skus = sorted({kind.sku for kind in self.kinds})
@@ -116,11 +128,16 @@ class Problem:
             sku: sorted({k.tp for k in self.kinds if k.sku == sku}, reverse=True) for sku in skus
         }
         nodes = [sorted(self.facts.devices_per_node[sku], reverse=True) for sku in skus]
-        gap = self.mean - self.lower
+        options = self.options
         return Rules(
             rates_rps=self.rates,
             mean=self.weights[:, None] * self.mean,
-            gap=self.weights[:, None] * gap,
+            gap=self.gap,
+            models=len(self.models),
+            first=options.first,
+            second=options.second,
+            goes_on=options.goes_on,
+            stands_for=options.stands_for,
             owner=self.owner,
             price=self.price,
             sku=np.array([skus.index(k.sku) for k in self.kinds], dtype=np.int64),
@@ -145,17 +162,22 @@ class Problem:
         return self._scores[plan]
 
     def plan(self, counts: Mapping[ReplicaKind, int], shares: Vector) -> ServingPlan:
-        """Build a plan from replicas per kind and shares (K x M); idle replicas are left out."""
-        rounded = round_shares(shares)
-        used = {self.models[m] for m in np.flatnonzero(rounded.max(axis=0) > 0)}
+        """Build a plan from replicas per kind and shares (K x O); idle replicas are left out."""
+        rounded = round_shares(self.options.plain(shares))
+        used = {self.models[m] for m in np.flatnonzero(self.options.needed(rounded))}
+        alone = len(self.models)
         routing = {
-            name: {model: float(rounded[k, m]) for m, model in enumerate(self.models)}
+            name: dict(zip(self.models, map(float, rounded[k, :alone]), strict=True))
             for k, name in enumerate(self.classes)
         }
-        return make_plan({k: n for k, n in counts.items() if k.model in used}, routing)
+        cascades = [
+            self.options.route(k, alone + c, float(rounded[k, alone + c]))
+            for k, c in zip(*np.nonzero(rounded[:, alone:]), strict=True)
+        ]
+        return make_plan({k: n for k, n in counts.items() if k.model in used}, routing, cascades)
 
     def plan_of(self, counts: Integers, shares: Vector) -> ServingPlan:
-        """Build a plan from arrays: replicas (R) and shares (K x M)."""
+        """Build a plan from arrays: replicas (R) and shares (K x O)."""
         return self.plan(self.placed(counts), shares)
 
     def placed(self, counts: Integers) -> dict[ReplicaKind, int]:
@@ -168,21 +190,41 @@ class Problem:
         return np.array([placement.get(kind, 0) for kind in self.kinds], dtype=np.int64)
 
     def shares(self, plan: ServingPlan) -> Vector:
-        """Return the routing of a plan as shares K x M."""
-        shares = np.zeros((len(self.classes), len(self.models)))
+        """Return the routing of a plan as shares K x O; what is no option is left out."""
+        shares = self.nothing()
         for route in plan.routing:
-            if route.model in self.models and route.query_class in self.classes:
-                k, m = self.classes.index(route.query_class), self.models.index(route.model)
-                shares[k, m] = route.share
+            column = self.options.column(route)
+            if column is not None and route.query_class in self.classes:
+                shares[self.classes.index(route.query_class), column] = route.share
         return shares
 
+    def nothing(self) -> Vector:
+        """Return a routing K x O of no shares."""
+        return np.zeros((len(self.classes), len(self.options)))
+
+    def needed(self, shares: Vector) -> Flags:
+        """Return M; which models a routing K x O needs replicas of."""
+        return self.options.needed(shares)
+
+    def flows(self, shares: Vector) -> Vector:
+        """Return K x M; calls per second to each model that a routing K x O makes."""
+        flows: Vector = self.rates[:, None] * self.options.calls_of(shares)
+        return flows
+
+    def per_option(self, of_model: Vector) -> Vector:
+        """Return K x O; what a query costs by each option if a call costs so much (K x M)."""
+        total: Vector = np.einsum("km,kom->ko", of_model, self.options.calls)
+        return total
+
     def quality(self, shares: Vector) -> tuple[float, float]:
-        """Return mean and lower bound of the quality of a routing (K x M)."""
+        """Return mean and lower bound of the quality of a routing (K x O)."""
+        plain = self.options.plain(shares)
         routing = {
-            name: dict(zip(self.models, map(float, shares[k]), strict=True))
+            name: dict(zip(self.models, map(float, plain[k]), strict=False))
             for k, name in enumerate(self.classes)
         }
-        return mixture_quality(self.facts.workload, self.facts.quality, routing)
+        cascades = self.options.cascade_shares(plain)
+        return mixture_quality(self.facts.workload, self.facts.quality, routing, cascades)
 
 
 def bounds_of(facts: PlanningFacts) -> Bounds:
@@ -202,7 +244,7 @@ def placeable(kind: ReplicaKind, facts: PlanningFacts) -> bool:
 
 
 def round_shares(shares: Vector) -> Vector:
-    """Round shares (K x M) to six digits; each row still sums to 1."""
+    """Round shares (K x O) to six digits; each row still sums to 1."""
     rounded: Vector = np.array(shares, dtype=float)
     round_rows(rounded)
     return rounded

@@ -256,7 +256,8 @@ def _candidates(rows: Rows, log_p95: Vector, deviation: Vector) -> Vector:
 def _front_values(points: Vector) -> Vector:
     """Return those of n x 3 (cost, log latency, quality) that none beats, as objectives."""
     values = np.column_stack([-points[:, 0], -np.exp(points[:, 1]), points[:, 2]])
-    return values[non_dominated(values)]
+    best: Vector = values[non_dominated(values)]
+    return best
 
 
 def _box(front: Vector, reference: Vector) -> float:

@@ -13,7 +13,7 @@ class Repair:
 
     Args:
         problem: What to plan.
-        best_shares: K x M; routing with the highest lower bound of quality.
+        best_shares: K x O; routing with the highest lower bound of quality.
     """
 
     def __init__(self, problem: Problem, best_shares: Vector) -> None:
@@ -25,7 +25,7 @@ class Repair:
 
         Args:
             counts: P x R; replicas per kind.
-            shares: P x K x M; routing.
+            shares: P x K x O; routing.
             bounds: Hard limits; None for the problem's.
 
         Returns:
@@ -40,7 +40,7 @@ class Repair:
 def fitted(
     problem: Problem, bounds: Bounds, counts: Integers, shares: Vector, *, fewest: bool
 ) -> Integers | None:
-    """Return replicas (R) that sustain a routing (K x M) within bounds; None if they do not fit.
+    """Return replicas (R) that sustain a routing (K x O) within bounds; None if they do not fit.
 
     Args:
         counts: R; wanted replicas, changed as little as needed.

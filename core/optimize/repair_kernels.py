@@ -1,6 +1,7 @@
 """Repair of candidates, compiled: quality first, then replicas.
 
-Plans are rows of arrays: replicas per kind (R) and shares of each class per model (K x M). What a
+Plans are rows of arrays: replicas per kind (R) and shares of each class per option
+(K x O: models alone, then cascades, see `core.estimate.options`). What a
 function calls stands in this file, because numba's cache on disk notices changes of it only.
 """
 
@@ -20,12 +21,17 @@ DIGITS = 1e6
 
 
 class Rules(NamedTuple):
-    """What a plan must keep to; R kinds, K classes, M models, S device types.
+    """What a plan must keep to; R kinds, K classes, M models, O options, S device types.
 
     Attributes:
         rates_rps: K; arrivals.
-        mean: K x M; mean quality times the class's share of the traffic.
-        gap: K x M; mean less lower bound, weighted the same.
+        mean: K x O; mean quality times the class's share of the traffic.
+        gap: K x O; mean less lower bound, weighted the same.
+        models: M; the first M options are models alone.
+        first, second: O; models that are asked; -1 where there is no second.
+        goes_on: K x O; share of the queries that go on to the second.
+        stands_for: K x O; option that means the same to a class; another one where it has no
+            such cascade.
         owner: R; model of a kind.
         price: R; $/h of a replica.
         sku: R; device type of a kind.
@@ -41,6 +47,11 @@ class Rules(NamedTuple):
     rates_rps: Vector
     mean: Vector
     gap: Vector
+    models: int
+    first: Integers
+    second: Integers
+    goes_on: Vector
+    stands_for: Integers
     owner: Integers
     price: Vector
     sku: Integers
@@ -66,9 +77,17 @@ def quality_lower(rules: Rules, shares: Vector) -> float:
     """Return the lower bound of quality of a routing; see `core.estimate.quality`."""
     mean, variance = 0.0, 0.0
     for k in range(shares.shape[0]):
-        for m in range(shares.shape[1]):
-            mean += rules.mean[k, m] * shares[k, m]
-            variance += (rules.gap[k, m] * shares[k, m]) ** 2
+        alone, together = 0.0, 0.0
+        for o in range(shares.shape[1]):
+            mean += rules.mean[k, o] * shares[k, o]
+            error = rules.gap[k, o] * shares[k, o]
+            if o < rules.models:
+                variance += error**2
+                alone += error**2
+            else:
+                together += error
+        if together > 0:
+            variance += (2 * math.sqrt(alone) + together) * together
     return mean - math.sqrt(variance)
 
 
@@ -86,6 +105,16 @@ def raise_quality(rules: Rules, floor: float, best: Vector, shares: Vector) -> N
         else:
             low = middle
     shares[:] = (1 - high) * shares + high * best
+
+
+@compiled
+def give_to_own(rules: Rules, shares: Vector) -> None:
+    """Give what goes to cascades that a class does not have to their first models."""
+    for k in range(shares.shape[0]):
+        for o in range(rules.models, shares.shape[1]):
+            if rules.stands_for[k, o] != o:
+                shares[k, rules.stands_for[k, o]] += shares[k, o]
+                shares[k, o] = 0.0
 
 
 @compiled
@@ -124,19 +153,33 @@ def capacities(
             -1 for one that is not routed at all.
         strength: R; gets requests/s of the model's own mix of classes; 0 where it is not routed.
     """
-    classes, models = shares.shape
-    mix = np.empty(classes)
-    for m in range(models):
-        routed, total = False, 0.0
-        for k in range(classes):
-            mix[k] = rules.rates_rps[k] * shares[k, m]
-            total += mix[k]
-            routed = routed or shares[k, m] > 0
-        need[m] = max(total / bounds.utilisation, 1e-12) if routed else -1.0
+    classes = len(rules.rates_rps)
+    calls_rps, routed = _calls(rules, shares)
+    for m in range(rules.models):
+        mix, total = calls_rps[m], calls_rps[m].sum()
+        need[m] = max(total / bounds.utilisation, 1e-12) if routed[m] else -1.0
         mix = mix / total if total > 0 else np.full(classes, 1.0 / classes)
         for r in range(len(strength)):
             if rules.owner[r] == m:
-                strength[r] = _capacity_rps(rules, r, mix) if routed else 0.0
+                strength[r] = _capacity_rps(rules, r, mix) if routed[m] else 0.0
+
+
+@compiled
+def _calls(rules: Rules, shares: Vector) -> tuple[Vector, Flags]:
+    """Return M x K calls per second, and M: whether a model is needed at all."""
+    classes, options = shares.shape
+    calls_rps = np.zeros((rules.models, classes))
+    routed = np.zeros(rules.models, dtype=np.bool_)
+    for k in range(classes):
+        for o in range(options):
+            if shares[k, o] > 0:
+                rate_rps = rules.rates_rps[k] * shares[k, o]
+                calls_rps[rules.first[o], k] += rate_rps
+                routed[rules.first[o]] = True
+                if o >= rules.models:
+                    calls_rps[rules.second[o], k] += rate_rps * rules.goes_on[k, o]
+                    routed[rules.second[o]] = True
+    return calls_rps, routed
 
 
 @compiled
@@ -235,7 +278,7 @@ def _dearest_spare(rules: Rules, counts: Integers, need: Vector, strength: Vecto
 @compiled
 def _least_useful(rules: Rules, counts: Integers, strength: Vector) -> int:
     """Return the placed kind that pays worst and whose model has a better one; -1 for none."""
-    best = np.full(rules.mean.shape[1], math.inf)
+    best = np.full(rules.models, math.inf)
     for r in range(len(counts)):
         if strength[r] > 0:
             best[rules.owner[r]] = min(best[rules.owner[r]], rules.price[r] / strength[r])
@@ -294,7 +337,7 @@ def fit(rules: Rules, bounds: Bounds, counts: Integers, shares: Vector) -> bool:
     Returns:
         Whether it could: False when greedy repair finds no room.
     """
-    need, strength = np.empty(shares.shape[1]), np.empty(len(counts))
+    need, strength = np.empty(rules.models), np.empty(len(counts))
     capacities(rules, bounds, shares, need, strength)
     for r in range(len(counts)):
         if need[rules.owner[r]] < 0:
@@ -323,7 +366,7 @@ def fit(rules: Rules, bounds: Bounds, counts: Integers, shares: Vector) -> bool:
 @compiled
 def trim(rules: Rules, bounds: Bounds, counts: Integers, shares: Vector) -> None:
     """Take away replicas that the routing does without, the dearest first."""
-    need, strength = np.empty(shares.shape[1]), np.empty(len(counts))
+    need, strength = np.empty(rules.models), np.empty(len(counts))
     capacities(rules, bounds, shares, need, strength)
     while True:
         surplus = _dearest_spare(rules, counts, need, strength)
@@ -335,6 +378,7 @@ def trim(rules: Rules, bounds: Bounds, counts: Integers, shares: Vector) -> None
 @compiled
 def repair(rules: Rules, bounds: Bounds, best: Vector, counts: Integers, shares: Vector) -> bool:
     """Make replicas and shares a valid plan, in place; False when it does not fit."""
+    give_to_own(rules, shares)
     drop_crumbs(shares, MIN_SHARE)
     raise_quality(rules, bounds.floor, best, shares)
     round_rows(shares)
@@ -348,9 +392,9 @@ def repair_all(
     """Repair P candidates in place.
 
     Args:
-        best: K x M; routing with the highest lower bound of quality.
+        best: K x O; routing with the highest lower bound of quality.
         counts: P x R.
-        shares: P x K x M.
+        shares: P x K x O.
         fits: P; gets whether the row is a valid plan now.
     """
     for p in range(len(counts)):

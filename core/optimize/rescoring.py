@@ -13,6 +13,7 @@ from core.domain.planning import PlanningFacts
 from core.domain.study import Origin, Trial
 from core.domain.trace import Trace
 from core.estimate import AnalyticEvaluator
+from core.estimate.flows import goes_in_circles
 from core.estimate.simulated import SimulatedEvaluator, p95_of
 from core.estimate.uncertainty import Intervals
 from core.optimize.folding import folded
@@ -29,7 +30,8 @@ class Rescorer:
     """Scores plans with the best estimator there is for each, on fresh requests.
 
     A plan whose kinds all have a step-time model is simulated request by request; another keeps
-    its analytic latency and is given an interval.
+    its analytic latency and is given an interval, and so does one whose models pass queries on to
+    each other in a circle, which the simulator cannot play.
 
     Args:
         facts: The problem; scores say which of its limits a plan breaks.
@@ -69,7 +71,8 @@ class Rescorer:
         facts, known = self._facts, self._analytic.evaluate(plan)
         if known.p95_e2e_s is None:
             return known, []
-        if any(facts.profiles[p.kind].step is None for p in plan.placement):
+        unknown = any(facts.profiles[p.kind].step is None for p in plan.placement)
+        if unknown or goes_in_circles(plan):
             return self._intervals.on(plan, known), []
         runs = self._simulator.runs(plan)
         return self._simulator.evaluate(plan, runs), [p95_of(run) for run in runs]

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from core.domain.plan import ServingPlan
+from core.estimate.quality import error_slope
 from core.estimate.speed import Vector
 from core.optimize.compiling import Integers
 from core.optimize.linear import exact_at, necessary, safe
@@ -23,18 +24,16 @@ CERTIFIED_GAP = 2e-3
 
 
 def best_quality_shares(problem: Problem) -> Vector:
-    """Return the routing K x M with the highest lower bound of quality, capacity aside.
+    """Return the routing K x O with the highest lower bound of quality, capacity aside.
 
     Frank-Wolfe steps from the best model per class: the bound is concave in the shares, and
     splitting a class between equally good models narrows the interval a little.
     """
     best = _pure(problem.lower)
     value = problem.quality(best)[1]
-    gap = problem.weights[:, None] * (problem.mean - problem.lower)
-    shares = best
+    shares, models = best, len(problem.models)
     for step in range(40):
-        norm = max(float(np.linalg.norm(gap * shares)), 1e-12)
-        slope = problem.weights[:, None] * problem.mean - gap**2 * shares / norm
+        slope = problem.weights[:, None] * problem.mean - error_slope(shares, problem.gap, models)
         shares = shares + 2 / (step + 3) * (_pure(slope) - shares)
         tried = problem.quality(shares)[1]
         if tried > value + 1e-3:
@@ -43,7 +42,7 @@ def best_quality_shares(problem: Problem) -> Vector:
 
 
 def _pure(values: Vector) -> Vector:
-    """Route each class to its model of the highest value (K x M)."""
+    """Route each class to its option of the highest value (K x O)."""
     shares: Vector = np.zeros_like(values)
     shares[np.arange(len(values)), np.argmax(values, axis=1)] = 1
     return shares
@@ -54,7 +53,7 @@ class SeedPlanner:
 
     Args:
         problem: What to plan.
-        best_shares: K x M; routing with the highest lower bound of quality.
+        best_shares: K x O; routing with the highest lower bound of quality.
     """
 
     def __init__(self, problem: Problem, best_shares: Vector | None = None) -> None:
@@ -87,8 +86,9 @@ class SeedPlanner:
         return self._problem.score(plan).cost_usd_per_hour
 
     def _single_models(self) -> list[Vector]:
-        shape = self._problem.mean.shape
-        return [np.tile(row, (shape[0], 1)) for row in np.eye(shape[1])]
+        classes, options = self._problem.mean.shape
+        each = np.eye(options)[: len(self._problem.models)]
+        return [np.tile(row, (classes, 1)) for row in each]
 
     def cost_bound_usd_per_hour(self) -> float | None:
         """Return a cost in $/h that no plan within the hard limits goes below, as proved by HiGHS.
@@ -123,7 +123,7 @@ class SeedPlanner:
 
     def _mixes(self, shares: Vector) -> Vector:
         """M x K; what each model is given by a routing; the mix of all traffic if nothing."""
-        flows = (self._problem.rates[:, None] * shares).T
+        flows = self._problem.flows(shares).T
         totals = flows.sum(axis=1, keepdims=True)
         mixes: Vector = np.where(
             totals > 0, flows / np.maximum(totals, 1e-12), self._problem.weights

@@ -3,6 +3,7 @@
 Queries are ordered by difficulty, easiest first, and models by quality, weakest first. Thresholds
 0 <= t_1 <= ... <= t_(M-1) <= 1 cut the traffic: model j answers the queries whose rank lies
 between t_j and t_(j+1). A query class is an interval of ranks as wide as its share of the traffic.
+Models answer alone: what is measured so has no cascades.
 """
 
 import numpy as np
@@ -26,9 +27,9 @@ class ThresholdSpace:
         self._decoder = decoder
         problem = decoder.problem
         self._problem = problem
-        quality = problem.weights @ problem.mean
-        self._weakest_first = np.argsort(quality, kind="stable")
-        self._easiest_first = np.argsort(-problem.mean.mean(axis=1), kind="stable")
+        alone = problem.mean[:, : len(problem.models)]
+        self._weakest_first = np.argsort(problem.weights @ alone, kind="stable")
+        self._easiest_first = np.argsort(-alone.mean(axis=1), kind="stable")
         self._most = np.maximum(np.array(decoder.encoding.most, dtype=float), 1.0)
         self.size = len(problem.kinds) + len(problem.models) - 1
 
@@ -46,20 +47,21 @@ class ThresholdSpace:
         """
         placed = {p.kind: p.count for p in plan.placement}
         counts = np.array([placed.get(kind, 0) for kind in self._problem.kinds])
-        traffic = self._problem.weights @ self._problem.shares(plan)
+        answered = self._problem.options.answered_by(self._problem.shares(plan))
+        traffic = self._problem.weights @ answered
         thresholds = np.cumsum(traffic[self._weakest_first])[:-1]
         unit: Vector = np.clip(np.concatenate([counts / self._most, thresholds]), 0.0, 1.0)
         return unit
 
     def shares(self, thresholds: Vector) -> Vector:
-        """Return K x M; the routing that M - 1 thresholds make, in any order."""
+        """Return K x O; the routing that M - 1 thresholds make, in any order."""
         cuts = np.concatenate([[0.0], np.sort(thresholds), [1.0]])
         widths = self._problem.weights[self._easiest_first]
         ends = np.concatenate([[0.0], np.cumsum(widths)])
         low = np.maximum(ends[:-1, None], cuts[None, :-1])
         high = np.minimum(ends[1:, None], cuts[None, 1:])
         overlap = np.maximum(high - low, 0.0)
-        shares = np.zeros_like(overlap)
+        shares = self._problem.nothing()
         shares[np.ix_(self._easiest_first, self._weakest_first)] = overlap
         total = shares.sum(axis=1, keepdims=True)
         # A class without traffic is an interval without width: it goes to the best model.

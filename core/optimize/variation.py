@@ -63,7 +63,7 @@ class Variation:
         as the decoder does it.
 
         Args:
-            best_shares: K x M; routing with the highest lower bound of quality.
+            best_shares: K x O; routing with the highest lower bound of quality.
         """
         counts, shares = self.changed(plan)
         if self._routing:
@@ -76,7 +76,7 @@ class Variation:
         return self._problem.plan(counts, shares)
 
     def changed(self, plan: ServingPlan) -> tuple[Counts, Vector]:
-        """Return replicas and shares (K x M) after a change, whatever limits it breaks."""
+        """Return replicas and shares (K x O) after a change, whatever limits it breaks."""
         counts, shares = placement_of(plan), self._problem.shares(plan)
         for _ in range(2 if self._rng.random() < SECOND_MOVE else 1):
             if self._placement and (not self._routing or self._rng.random() < 0.5):
@@ -101,7 +101,7 @@ class Variation:
 
     def _random_kind(self, shares: Vector) -> ReplicaKind:
         """Any kind of a model in use."""
-        routed = shares.max(axis=0) > 0
+        routed = self._problem.needed(shares)
         choices = np.flatnonzero(routed[self._problem.owner])
         return self._problem.kinds[int(self._rng.choice(choices))]
 
@@ -146,7 +146,7 @@ class Variation:
         return min(STEPS[self._rng.integers(len(STEPS))], most)
 
     def _shift(self, shares: Vector) -> Vector:
-        """Part of a class moves from one model to another."""
+        """Part of a class moves from one option to another."""
         moved = shares.copy()
         row = moved[self._rng.integers(len(moved))]
         source = self._rng.choice(np.flatnonzero(row > 0))
@@ -157,7 +157,7 @@ class Variation:
         return moved
 
     def _exchange(self, shares: Vector) -> Vector:
-        """One class moves up to a model while another moves down from it, at equal quality."""
+        """One class moves up to an option while another moves down from it, at equal quality."""
         p, rng = self._problem, self._rng
         a, b = rng.integers(len(shares), size=2)
         low, high = rng.integers(shares.shape[1], size=2)
@@ -174,14 +174,14 @@ class Variation:
         return moved
 
     def _lean(self, shares: Vector) -> Vector:
-        """Everything moves a little towards one model."""
+        """Everything moves a little towards one option."""
         target, step = self._rng.integers(shares.shape[1]), self._step(1.0)
         moved: Vector = (1 - step) * shares
         moved[:, target] += step
         return moved
 
     def _drain(self, shares: Vector) -> Vector:
-        """Everything a model answers moves to another."""
+        """Everything an option gets moves to another."""
         source = self._rng.choice(np.flatnonzero(shares.max(axis=0) > 0))
         target = self._rng.integers(shares.shape[1])
         moved = shares.copy()

@@ -8,7 +8,10 @@ from typing import Any
 
 import aiohttp
 
+from core.routing.confidence import Confidence
+
 REQUEST_TIMEOUT_S = 120.0
+UNSURE = "Stopped: it would have been too unsure."
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,7 @@ class Answer:
         output_tokens: Answer tokens as the engine counted them.
         error: Why it failed; empty when it did not.
         headers: Response headers, lower case.
+        confidence: Mean token log-probability; None when it was not asked for, or not told.
         transient: Whether the same question may well succeed a little later: the server was
             not reached, broke off, or said that the fault is its own (HTTP 5xx, 429).
     """
@@ -35,6 +39,7 @@ class Answer:
     error: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     transient: bool = False
+    confidence: float | None = None
 
     @property
     def tpot_ms(self) -> float | None:
@@ -65,6 +70,8 @@ async def ask(
     *,
     exact: bool = False,
     cache_salt: str = "",
+    logprobs: bool = False,
+    unsure_below: float | None = None,
 ) -> Answer:
     """Send one user message, streamed, at temperature 0. Failures are values, not exceptions.
 
@@ -75,6 +82,9 @@ async def ask(
         cache_salt: Only requests of the same salt share the prefix cache (vLLM's extension); a
             new one per request keeps an answer from being quicker because its question was asked
             before. Empty for none.
+        logprobs: Have the engine tell how sure it was of each token.
+        unsure_below: Have it tell, and stop reading, and with that the engine, once the answer's
+            confidence is certain to end below this.
     """
     body: dict[str, Any] = {
         "model": model,
@@ -88,6 +98,8 @@ async def ask(
         body |= {"ignore_eos": True, "skip_special_tokens": False}
     if cache_salt:
         body["cache_salt"] = cache_salt
+    if logprobs or unsure_below is not None:
+        body["logprobs"] = True
     reading = _Reading()
     try:
         async with session.post(f"{base_url}/v1/chat/completions", json=body) as response:
@@ -96,7 +108,7 @@ async def ask(
                 reading.error = f"HTTP {response.status}: {(await response.text())[:300]}"
                 reading.transient = response.status >= 500 or response.status == 429
             else:
-                await reading.read(response.content)
+                await reading.read(response.content, unsure_below, max_tokens)
     except TimeoutError:
         reading.error = f"No complete answer within {session.timeout.total:g} s."
     except (aiohttp.ClientError, ValueError) as error:
@@ -117,12 +129,18 @@ class _Reading:
         self._parts: list[str] = []
         self._usage: dict[str, Any] = {}
         self._done = False
+        self._confidence = Confidence()
 
-    async def read(self, stream: aiohttp.StreamReader) -> None:
-        """Read events to the end."""
+    async def read(
+        self, stream: aiohttp.StreamReader, unsure_below: float | None, max_tokens: int
+    ) -> None:
+        """Read events to the end, or until the answer is certain to be an unsure one."""
         async for line in stream:
             if line.startswith(b"data:"):
                 self._event(line[5:].strip())
+            if unsure_below is not None and self._confidence.hopeless(unsure_below, max_tokens):
+                self.error = UNSURE
+                return
 
     def answer(self) -> Answer:
         """Return what was collected."""
@@ -139,6 +157,7 @@ class _Reading:
             error=self.error,
             headers=self.headers,
             transient=self.transient,
+            confidence=self._confidence.mean,
         )
 
     def _event(self, data: bytes) -> None:
@@ -152,6 +171,7 @@ class _Reading:
             self.error = f"The server says: {_message(event['error'])}"
         self._usage = event.get("usage") or self._usage
         for choice in event.get("choices") or []:
+            self._confidence.add(choice)
             content = (choice.get("delta") or {}).get("content")
             if content:
                 self._first_s = self._first_s or time.perf_counter()

@@ -1,9 +1,9 @@
 """Live evaluation: deploy a plan for a job, send its workload, measure."""
 
 import asyncio
-import dataclasses
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import count
 
 import numpy as np
@@ -18,6 +18,7 @@ from core.errors import EngineFailed
 from core.estimate import AnalyticEvaluator
 from core.estimate.telemetry import slowdowns, slowed_evaluator
 from core.ports import JobContext
+from core.profiling.cascade import Call, Cascaded, cascaded
 from core.profiling.client import Answer, ask, open_session
 from core.profiling.load import open_loop, poisson_arrivals_s
 from core.profiling.statistics import first_error, quantile_bounds, spread
@@ -29,7 +30,6 @@ FEWEST_REQUESTS = 60
 WARM_UP_REQUESTS = 10
 MOST_ERRORS = 0.02
 Score = Callable[[str, str], float]
-Served = tuple[ReplicaKind, Answer]
 
 
 class LiveEvaluator:
@@ -71,7 +71,7 @@ class LiveEvaluator:
         Raises:
             EngineFailed: A replica did not start, or every request failed.
         """
-        unplaced = {route.model for route in plan.routing} - set(plan.models)
+        unplaced = plan.asked - set(plan.models)
         if unplaced:
             raise EngineFailed(
                 f"Plan {plan.plan_id} routes to {', '.join(sorted(unplaced))} without a replica.",
@@ -80,10 +80,10 @@ class LiveEvaluator:
         replicas = self._context.replicas({p.kind: p.count for p in plan.placement})
         queries = self._queries()
         arrivals_s = poisson_arrivals_s(self._facts.workload.rate_rps, len(queries), self._seed)
-        served = asyncio.run(self._drive(plan, replicas, queries, arrivals_s))
-        counted = served[WARM_UP_REQUESTS:]
-        told = telemetry(counted)
-        answers = [answer for _, answer in counted]
+        driven = asyncio.run(self._drive(plan, replicas, queries, arrivals_s))
+        counted = driven[WARM_UP_REQUESTS:]
+        told = telemetry([call for one in counted for call in one.calls])
+        answers = [one.answer for one in counted]
         known = self._known(plan, told)
         return Measurement(self._score_of(known, plan, queries[WARM_UP_REQUESTS:], answers), told)
 
@@ -109,35 +109,47 @@ class LiveEvaluator:
         replicas: list[Replica],
         queries: Sequence[Query],
         arrivals_s: Sequence[float],
-    ) -> list[Served]:
+    ) -> list[Cascaded]:
         router = Router(plan, self._classifier, self._facts.models_by_quality)
         outstanding: Counter[str] = Counter()
-        kinds: dict[int, ReplicaKind] = {}
         turns = count()
         fraction = self._progress_so_far()
+        done: dict[int, Cascaded] = {}
 
-        def report(_: float, done: int) -> None:
-            text = f"Measuring plan {plan.plan_id}: {done} of {len(queries)} answers"
+        def report(_: float, number: int) -> None:
+            text = f"Measuring plan {plan.plan_id}: {number} of {len(queries)} answers"
             self._context.progress(fraction, text)
 
         async with open_session() as session:
 
-            async def ask_one(numbered: tuple[int, Query]) -> Answer:
-                number, query = numbered
-                model = router.choose(query.text).model
+            async def call(model: str, query: Query, threshold: float | None) -> Call:
                 able = [r for r in replicas if r.kind.model == model]
                 replica = pick_replica(in_turn(able, next(turns)), outstanding)
-                kinds[number] = replica.kind
                 outstanding[replica.replica_id] += 1
                 try:
-                    return await ask(
-                        session, replica.base_url, model, query.text, self._query_set.max_tokens
+                    answer = await ask(
+                        session,
+                        replica.base_url,
+                        model,
+                        query.text,
+                        self._query_set.max_tokens,
+                        unsure_below=threshold,
                     )
                 finally:
                     outstanding[replica.replica_id] -= 1
+                return replica.kind, answer
+
+            async def ask_one(numbered: tuple[int, Query]) -> Answer:
+                number, query = numbered
+                decision = router.choose(query.text)
+                done[number] = await cascaded(
+                    decision, lambda model, threshold: call(model, query, threshold)
+                )
+                return done[number].answer
 
             answers = await open_loop(ask_one, list(enumerate(queries)), arrivals_s, report)
-            return [(kinds[number], answer) for number, answer in enumerate(answers)]
+            # Those of the loop count from when they were due.
+            return [replace(done[number], answer=its) for number, its in enumerate(answers)]
 
     def _progress_so_far(self) -> float:
         """What the job last reported: measuring tells what happens, not how much is done."""
@@ -168,7 +180,7 @@ class LiveEvaluator:
         ]
         latency = spread(e2e_ms)
         low_ms, high_ms = quantile_bounds(e2e_ms, 0.95)
-        return dataclasses.replace(
+        return replace(
             known,
             provenance=Provenance.MEASURED,
             p50_e2e_s=latency.p50 / 1000,
@@ -186,7 +198,7 @@ class LiveEvaluator:
         return None if sla_s is None else sum(ms <= sla_s * 1000 for ms in e2e_ms) / asked
 
 
-def telemetry(served: Sequence[Served]) -> tuple[KindTelemetry, ...]:
+def telemetry(served: Sequence[Call]) -> tuple[KindTelemetry, ...]:
     """Return mean times by kind, over whole answers of at least two tokens.
 
     Args:

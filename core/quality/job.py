@@ -7,15 +7,15 @@ from typing import Any
 
 from core.domain.deployment import Replica
 from core.domain.ids import utc_now
-from core.domain.intervals import wilson
 from core.domain.job import Job
-from core.domain.quality import Outcome, QualityEstimate, Query, QuerySet
+from core.domain.quality import Outcome, QualityEstimate, Query, QuerySet, estimate_of
 from core.errors import EngineFailed, NotFound
 from core.ports import JobContext
 from core.profiling.client import Answer, ask, open_session
 from core.profiling.job import query_set_of, replica_kind
 from core.profiling.statistics import first_error
 from core.quality.scorers import scorer
+from core.services.cascades import recalibrate
 
 CONCURRENCY = 8
 START_SHARE = 0.3
@@ -44,7 +44,7 @@ class QualityJob:
     def _score_class(self, query_class: str, context: JobContext) -> dict[str, Any]:
         [replica] = context.replicas({replica_kind(context.job.params): 1})
         query_set = query_set_of(context)
-        queries = _sample(query_set, query_class, context.job.params["per_class"])
+        queries = sample_of(query_set, query_class, context.job.params["per_class"])
         answers = asyncio.run(_ask_all(queries, query_set, replica, query_class, context))
         failed = sum(bool(a.error) for a in answers)
         if failed > MOST_FAILED * len(answers):
@@ -66,7 +66,7 @@ class QualityJob:
         return {"n": len(outcomes), "mean": {c: fmean(s) for c, s in scores.items() if s}}
 
 
-def _sample(query_set: QuerySet, query_class: str, most: int) -> list[Query]:
+def sample_of(query_set: QuerySet, query_class: str, most: int) -> list[Query]:
     """Return the first distinct queries of a class: a repeated one would tell nothing new.
 
     Raises:
@@ -101,6 +101,7 @@ async def _ask_all(
                     replica.kind.model,
                     query.text,
                     query_set.max_tokens,
+                    logprobs=True,
                 )
             done += 1
             if done % CONCURRENCY == 0:
@@ -122,7 +123,7 @@ def _store(
     query_class: str,
     context: JobContext,
 ) -> QualityEstimate:
-    """Store outcomes and estimate; an answer that failed was not measured and does not count."""
+    """Store outcomes and what follows from them; an answer that failed was not measured."""
     job, score = context.job, scorer(query_set.scorer)
     model = job.params["model"]
     outcomes = [
@@ -133,31 +134,17 @@ def _store(
             score=score(answer.text, query.reference),
             output_tokens=answer.output_tokens,
             job_id=job.job_id,
+            confidence=answer.confidence,
+            metric=query_set.scorer,
         )
         for query, answer in zip(queries, answers, strict=True)
         if not answer.error
     ]
-    estimate = estimate_of(outcomes, model, query_class)
+    estimate = estimate_of(outcomes, model, query_class, utc_now())
     with context.uow() as work:
         work.outcomes.remove_job(job.job_id, query_class)
         work.outcomes.add(outcomes)
         work.outcomes.save_estimate(estimate)
+        recalibrate(work, [query_class])
         work.commit()
     return estimate
-
-
-def estimate_of(outcomes: Sequence[Outcome], model: str, query_class: str) -> QualityEstimate:
-    """Return the mean score with its 95 % Wilson interval; `outcomes` is not empty."""
-    n = len(outcomes)
-    mean = sum(o.score for o in outcomes) / n
-    lower, upper = wilson(mean, n)
-    return QualityEstimate(
-        model=model,
-        query_class=query_class,
-        n=n,
-        mean=mean,
-        lower=lower,
-        upper=upper,
-        output_tokens_mean=sum(o.output_tokens for o in outcomes) / n,
-        measured_at=utc_now(),
-    )

@@ -1,7 +1,9 @@
 """Outcomes by query and model: what a predictor learns from."""
 
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,3 +43,31 @@ def table_of(outcomes: Sequence[Outcome]) -> OutcomeTable:
     number = {text: n for n, text in enumerate(dict.fromkeys(plain))}
     groups = np.array([number[text] for text in plain], dtype=np.int64)
     return OutcomeTable(tuple(row_of), models, scores, groups)
+
+
+def of_one_metric(outcomes: Sequence[Outcome]) -> tuple[list[Outcome], list[str]]:
+    """Return the outcomes of the metric that most have, and the other metrics' names.
+
+    A BLEU of .3 and one right answer in three are not alike. Outcomes of unknown metric stay.
+    """
+    counts = Counter(outcome.metric for outcome in outcomes if outcome.metric)
+    if not counts:
+        return list(outcomes), []
+    most = min(counts, key=lambda metric: (-counts[metric], metric))
+    kept = [outcome for outcome in outcomes if outcome.metric in ("", most)]
+    return kept, sorted(set(counts) - {most})
+
+
+def distinct_answers(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Return one outcome per query and model, with the mean score and length of repeated ones."""
+    answers: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
+    for outcome in outcomes:
+        answers[outcome.query, outcome.model].append(outcome)
+    return [
+        replace(
+            its[-1],
+            score=fmean(answer.score for answer in its),
+            output_tokens=round(fmean(answer.output_tokens for answer in its)),
+        )
+        for its in answers.values()
+    ]

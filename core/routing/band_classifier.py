@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from core.routing.bands import Bands
 from core.routing.classifier import Classified
-from core.routing.features import Sighting, sighting
+from core.routing.features import Sighting, look
+from core.routing.kernels import classify_band
 from core.routing.novelty import Novelty
 from core.routing.predictor import Predictor
 from core.routing.stored import Content, packed
@@ -28,11 +29,13 @@ class BandClassifier:
         self._predictor = predictor
         self._bands = bands
         self._novelty = novelty
+        self._names = bands.names
+        self._tables = (predictor.tables, bands.tables, novelty.tables)
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the bands."""
-        return self._bands.names
+        return self._names
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -41,9 +44,9 @@ class BandClassifier:
 
     def classify(self, text: str, earlier: Sequence[str] = ()) -> Classified:
         """Return the band of a query; it is computed, not guessed, so its probability is 1."""
-        seen = sighting(text, earlier)
-        position = int(self._bands.positions(self._predictor.scores(seen), len(text)))
-        return Classified(self.classes[position], 1.0, self._novelty.is_new(seen))
+        seen = look(text, earlier)
+        position, is_new = classify_band(seen.facts, seen.codes, len(text), *self._tables)
+        return Classified(self._names[position], 1.0, is_new)
 
     def scores(self, seen: Sighting) -> NDArray[np.float64]:
         """Return the expected score of each of `models`, 0..1."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import InvalidInput
+from core.routing.kernels import BandTables, table
 from core.routing.measures import curve_of
 
 Floats = NDArray[np.float64]
@@ -49,6 +50,12 @@ class Bands:
         if not len(self.length_edges):
             return tuple(gains)
         return tuple(f"{gain}, {length}" for gain in gains for length in ("short", "long"))
+
+    @property
+    def tables(self) -> BandTables:
+        """Everything as compiled code takes it."""
+        edges = (table(its, np.float64) for its in (self.gain_edges, self.length_edges))
+        return BandTables(self.weak, self.strong, *edges)
 
     def gain(self, scores: Floats) -> Floats:
         """Return how much the strong model is expected to gain over the weak one.

@@ -1,7 +1,7 @@
 """The classifier of given classes: multinomial logistic regression over `features`.
 
-scikit-learn trains it; using it needs numpy only. `core.routing.band_classifier` is the other one:
-its classes are bands of predictions.
+scikit-learn trains it, `core.routing.kernels` computes it. `core.routing.band_classifier` is the
+other one: its classes are bands of predictions.
 """
 
 from collections import Counter
@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import InvalidInput, NotReady
-from core.routing.features import SIZE, sighting
-from core.routing.novelty import Novelty, novelty_of
+from core.routing.features import SIZE, look, sighting
+from core.routing.kernels import NamedTables, classify_named, table
+from core.routing.novelty import NOTHING_IS_NEW, Novelty, novelty_of
 from core.routing.stored import Content, packed
 
 HELD_OUT_SHARE = 0.25
@@ -89,15 +90,14 @@ class Classifier:
         self._weights = np.ascontiguousarray(weights)
         self._bias = bias
         self._novelty = novelty
+        named = NamedTables(table(weights, np.float32), table(bias, np.float32))
+        self._tables = (named, (novelty or NOTHING_IS_NEW).tables)
 
     def classify(self, text: str, earlier: Sequence[str] = ()) -> Classified:
         """Return the most probable class and its probability."""
-        seen = sighting(text, earlier)
-        scores = self._weights @ seen.vector + self._bias
-        odds = np.exp(scores - scores.max())
-        best = int(odds.argmax())
-        is_new = self._novelty is not None and self._novelty.is_new(seen)
-        return Classified(self.classes[best], float(odds[best] / odds.sum()), is_new)
+        seen = look(text, earlier)
+        best, probability, is_new = classify_named(seen.facts, seen.codes, *self._tables)
+        return Classified(self.classes[best], probability, is_new)
 
     def to_bytes(self) -> bytes:
         """Return it in the safetensors format."""

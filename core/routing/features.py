@@ -5,23 +5,25 @@ import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from core.routing.kernels import GRAM_BITS, WORD_BITS, grams_of, words_of
 from core.routing.structure import STRUCTURE, structure
+from core.routing.text_kernels import read_plain
+from core.routing.text_tables import text_tables
 
 FEATURE_VERSION = 2
-GRAMS = 2**16
+GRAMS = 2**GRAM_BITS
 """Buckets that word n-grams are hashed into."""
 HASHED = 512
 """Coarser buckets, where a small dense vector is wanted: enough for a handful of classes."""
 MOST_CHARS = 2_000
 MOST_WORDS = 300
 """Of longer texts half is taken from each end: they tell enough, and the gateway stays fast."""
-KNOWN_WORDS = 2**18
+KNOWN_WORDS = 2**WORD_BITS
 """Into how many codes `Sighting.words` tells words apart."""
 
 Piece = TypeVar("Piece", str, list[str])
@@ -30,9 +32,22 @@ _SYMBOLS = "+-*/=?.,:;()[]{}"
 COUNTED = 8 + len(_SYMBOLS)
 DENSE = COUNTED + STRUCTURE
 SIZE = DENSE + HASHED
-# Odd 64-bit constants (of splitmix64) that spread the codes of neighbouring words.
-_FIRST, _SECOND = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9)
-_SHIFT = np.uint64(64 - GRAMS.bit_length() + 1)
+_TABLES = text_tables(_SYMBOLS, MOST_WORDS)
+MOST_CODES = 2**16
+"""Codes of words that are kept; all are forgotten when there are more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is read off a query's text, before anything is counted.
+
+    Attributes:
+        facts: `DENSE` numbers of order 1.
+        codes: Codes of its words, in order.
+    """
+
+    facts: NDArray[np.float32]
+    codes: NDArray[np.uint64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +62,9 @@ class Sighting:
     """
 
     facts: NDArray[np.float32]
-    grams: NDArray[np.intp]
+    grams: NDArray[np.int64]
     counts: NDArray[np.float32]
-    words: NDArray[np.intp]
+    words: NDArray[np.int64]
 
     @property
     def vector(self) -> NDArray[np.float32]:
@@ -64,6 +79,13 @@ def features(text: str, earlier: Sequence[str] = ()) -> NDArray[np.float32]:
 
 
 def sighting(text: str, earlier: Sequence[str] = ()) -> Sighting:
+    """Look at one query and count what is in it; see `look`."""
+    its = look(text, earlier)
+    grams, counts = grams_of(its.codes)
+    return Sighting(facts=its.facts, grams=grams, counts=counts, words=words_of(its.codes))
+
+
+def look(text: str, earlier: Sequence[str] = ()) -> Look:
     """Look at one query.
 
     In n-grams a number stands for its length: `12` and `47` are alike, `12` and `123` are not.
@@ -73,29 +95,41 @@ def sighting(text: str, earlier: Sequence[str] = ()) -> Sighting:
         earlier: Messages of the conversation before it.
     """
     part = _ends(text, MOST_CHARS)
+    if part.isascii() and part:
+        raw = np.frombuffer(part.encode(), dtype=np.uint8)
+        chars = len(text), len(earlier), sum(map(len, earlier))
+        return Look(*read_plain(raw, *chars, _TABLES))
+    return _read_any(text, part, earlier)
+
+
+def _read_any(text: str, part: str, earlier: Sequence[str]) -> Look:
+    """Read a text of whatever characters; the compiled reading of plain ones says the same."""
     lowered = part.lower()
     found = _WORD.findall(lowered)
     kept = _ends(found, MOST_WORDS)
     facts = _counted(lowered, found, len(text)) + structure(part, kept, earlier)
-    codes = np.array([_code(word) for word in kept], dtype=np.uint64)
-    grams, counts = np.unique(_buckets(codes), return_counts=True)
-    return Sighting(
+    return Look(
         facts=np.array(facts, dtype=np.float32),
-        grams=grams,
-        counts=np.log1p(counts).astype(np.float32),
-        words=np.unique((codes % np.uint64(KNOWN_WORDS)).astype(np.intp)),
+        codes=np.array(list(map(_CODES.__getitem__, kept)), dtype=np.uint64),
     )
 
 
-@lru_cache(maxsize=2**16)
-def _code(word: str) -> int:
-    """CRC-32, because it is the same in every process; Python's own hash is salted."""
-    shown = f"#{len(word)}" if word.isdigit() else word
-    return zlib.crc32(shown.encode(errors="replace"))
+class _Codes(dict[str, int]):
+    """Codes of words: CRC-32, the same in every process; Python's own hash is salted."""
+
+    def __missing__(self, word: str) -> int:
+        if len(self) >= MOST_CODES:
+            self.clear()
+        shown = f"#{len(word)}" if word.isdigit() else word
+        code = self[word] = zlib.crc32(shown.encode(errors="replace"))
+        return code
+
+
+_CODES = _Codes()
 
 
 def _counted(lowered: str, words: Sequence[str], length: int) -> list[float]:
-    digits = [len(word) for word in words if word.isdigit()]
+    digits = list(map(len, filter(str.isdigit, words)))
     facts = [
         math.log1p(length) / 5,
         math.log1p(lowered.count(" ")) / 4,
@@ -107,16 +141,6 @@ def _counted(lowered: str, words: Sequence[str], length: int) -> list[float]:
         sum(map(len, words)) / max(1, len(lowered)),
     ]
     return facts + [math.log1p(lowered.count(symbol)) for symbol in _SYMBOLS]
-
-
-def _buckets(codes: NDArray[np.uint64]) -> NDArray[np.intp]:
-    """Return the bucket of every 1-, 2- and 3-gram; products wrap around, as hashes do."""
-    single = codes * _FIRST
-    pairs = (single[:-1] ^ (codes[1:] + _SECOND)) * _SECOND
-    triples = (pairs[:-1] ^ (codes[2:] + _FIRST)) * _FIRST
-    mixed = np.concatenate([single, pairs, triples])
-    buckets: NDArray[np.intp] = (mixed >> _SHIFT).astype(np.intp)
-    return buckets
 
 
 def _ends(of: Piece, most: int) -> Piece:

@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from core.errors import InvalidInput
 from core.routing.features import DENSE, GRAMS, Sighting
+from core.routing.kernels import FURTHEST
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
-FURTHEST = 4.0
-"""In standard deviations; facts further off count as this far."""
 FLATTEST = 1e-6
 FEWEST_TEXTS = 2
 """An n-gram that fewer texts have says nothing about others."""
@@ -59,7 +58,7 @@ class Scaling:
 
 @dataclass(frozen=True)
 class FirstGuess:
-    """Logits of M models.
+    """Logits of M models: bias + of_facts @ facts + grams @ of_grams, both as scaled.
 
     Attributes:
         of_facts: M x `DENSE`.
@@ -79,12 +78,6 @@ class FirstGuess:
             np.isfinite(part).all() for part in parts
         ):
             raise InvalidInput("The classifier's weights are damaged.", "Train it again.")
-
-    def logits(self, seen: Sighting, scaling: Scaling) -> Singles:
-        """Return M logits."""
-        of_facts = self.of_facts @ scaling.facts(seen)
-        of_grams = scaling.grams(seen) @ self.of_grams[seen.grams]
-        return of_facts + of_grams + self.bias
 
 
 def scaling_of(sightings: Sequence[Sighting]) -> Scaling:

@@ -7,6 +7,7 @@ judged by the other half of them.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from core.errors import InvalidInput
 from core.routing.features import DENSE, KNOWN_WORDS, Sighting
+from core.routing.kernels import NoveltyTables, novelty_signs, table
 
 PREFIX = "novelty."
 USUAL = 0.995
@@ -51,11 +53,17 @@ class Novelty:
 
     def signs(self, seen: Sighting) -> NDArray[np.float64]:
         """Return the share of unknown words, and the distance in root mean square spreads."""
-        words = seen.words
-        bits = self.known[words >> 3] >> (words & 7) & 1
-        unknown = 1 - float(bits.mean()) if len(words) else 0.0
-        deviations = (seen.facts - self.middle) / self.spread
-        return np.array([unknown, float(np.sqrt(np.mean(deviations * deviations)))])
+        return np.array(novelty_signs(seen.facts, seen.words, self.tables))
+
+    @cached_property
+    def tables(self) -> NoveltyTables:
+        """Everything as compiled code takes it."""
+        return NoveltyTables(
+            known=table(self.known, np.uint8),
+            middle=table(self.middle, np.float32),
+            spread=table(self.spread, np.float32),
+            limits=table(self.limits, np.float64),
+        )
 
     def is_new(self, seen: Sighting) -> bool:
         """Whether the query is unlike training."""
@@ -106,3 +114,12 @@ def _from(sightings: Sequence[Sighting], limits: NDArray[np.float64]) -> Novelty
         spread=np.maximum(facts.std(axis=0), NARROWEST).astype(np.float32),
         limits=limits,
     )
+
+
+NOTHING_IS_NEW = Novelty(
+    known=np.zeros(KNOWN_WORDS // 8, dtype=np.uint8),
+    middle=np.zeros(DENSE, dtype=np.float32),
+    spread=np.ones(DENSE, dtype=np.float32),
+    limits=np.array([np.inf, np.inf]),
+)
+"""Of a classifier that was never told what is usual."""

@@ -1,12 +1,13 @@
-"""How well each model will answer a query: calibrated, from features alone, in numpy.
+"""How well each model will answer a query: calibrated, from features alone.
 
 Per model a first guess (`core.routing.first_guess`); boosted trees over the facts and all first
 guesses make the prediction; a slope and an offset calibrate it. `core.routing.training` makes one
-from outcomes.
+from outcomes, `core.routing.kernels` computes it.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,11 +15,11 @@ from numpy.typing import NDArray
 
 from core.errors import InvalidInput
 from core.routing.features import DENSE, Sighting
-from core.routing.first_guess import FirstGuess, Floats, Scaling, Singles
+from core.routing.first_guess import FirstGuess, Floats, Scaling
+from core.routing.kernels import STEEPEST, PredictorTables, predicted_scores, table
 
 Tensor = NDArray[Any]
 Part = TypeVar("Part", Scaling, FirstGuess, "Trees")
-DEEPEST = 16
 
 
 @dataclass(frozen=True)
@@ -56,18 +57,6 @@ class Trees:
         if not paired or not inside or not np.isfinite(self.value).all():
             raise InvalidInput("The trees point nowhere.", "Train the classifier again.")
 
-    def sums(self, inputs: Singles, models: int) -> Floats:
-        """Return what the trees of each model add up to for one query's inputs."""
-        at = self.roots
-        for _ in range(DEEPEST):
-            below = inputs[self.feature[at]] <= self.threshold[at]
-            onward = np.where(below, self.left[at], self.right[at])
-            if (onward == at).all():
-                break
-            at = onward
-        sums = np.bincount(self.owner, weights=self.value[at], minlength=models)
-        return sums.astype(np.float64)
-
 
 @dataclass(frozen=True)
 class Predictor:
@@ -99,9 +88,28 @@ class Predictor:
 
     def scores(self, seen: Sighting) -> Floats:
         """Return the expected score of each model, 0..1."""
-        inputs = np.concatenate([seen.facts, self.first.logits(seen, self.scaling)])
-        logits = self.trees.sums(inputs, len(self.models))
-        return probabilities(self.calibration[:, 0] * logits + self.calibration[:, 1])
+        return predicted_scores(seen.facts, seen.grams, seen.counts, self.tables)
+
+    @cached_property
+    def tables(self) -> PredictorTables:
+        """Everything as compiled code takes it."""
+        trees = self.trees
+        return PredictorTables(
+            mean=table(self.scaling.mean, np.float32),
+            spread=table(self.scaling.spread, np.float32),
+            rarity=table(self.scaling.rarity, np.float32),
+            of_facts=table(self.first.of_facts, np.float32),
+            of_grams=table(self.first.of_grams, np.float32),
+            bias=table(self.first.bias, np.float32),
+            owner=table(trees.owner, np.int32),
+            roots=table(trees.roots, np.int32),
+            feature=table(trees.feature, np.int32),
+            threshold=table(trees.threshold, np.float64),
+            left=table(trees.left, np.int32),
+            right=table(trees.right, np.int32),
+            value=table(trees.value, np.float64),
+            calibration=table(self.calibration, np.float64),
+        )
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the parts by name, to be stored."""
@@ -139,5 +147,5 @@ def _put_together(kind: type[Part], prefix: str, parts: Mapping[str, Tensor]) ->
 
 def probabilities(logits: Floats) -> Floats:
     """Return the probabilities of logits."""
-    bounded: Floats = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
+    bounded: Floats = 1 / (1 + np.exp(-np.clip(logits, -STEEPEST, STEEPEST)))
     return bounded

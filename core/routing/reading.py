@@ -9,7 +9,7 @@ from core.routing.stored import Content, damaged, unpacked
 
 
 def read_classifier(content: bytes) -> QueryClassifier:
-    """Return the classifier that was stored.
+    """Return the classifier that was stored, compiled and ready: no query has to wait for that.
 
     Raises:
         InvalidInput: It is something else, damaged, or of an older version.
@@ -20,6 +20,8 @@ def read_classifier(content: bytes) -> QueryClassifier:
         band_classifier.KIND: BandClassifier.from_content,
     }
     try:
-        return readers[stored.kind](stored)
+        read = readers[stored.kind](stored)
     except (KeyError, ValueError, TypeError, IndexError) as error:
         raise damaged() from error
+    read.classify("")
+    return read

@@ -6,11 +6,10 @@ Plain counts and shares of order 1; nothing here is learned.
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from string import ascii_uppercase
 
-import numpy as np
-
-_OPTION = re.compile(r"^[ \t]*\(?(?:[A-Za-z]|\d{1,2})[.):][ \t]+(\S.*)$", re.MULTILINE)
+_OPTION = re.compile(r"[ \t]*\(?(?:[A-Za-z]|\d{1,2})[.):][ \t]+(\S.*)")
 # Counted one by one: that is many times as fast as one pattern of alternatives.
 _CODE = (
     "```",
@@ -30,8 +29,16 @@ _CODE = (
 _MATHS = tuple("\\^√∫∑∏π∞≤≥≠±×÷∂")
 _ENUMERATED = ("(i)", "(ii)", "(iii)", "(a)", "(b)", "(1)", "(2)", "statement 1", "statement 2")
 _SENTENCE_ENDS = (". ", "? ", "! ", ".\n", "?\n", "!\n")
+SIGNS = (
+    (_CODE, False),
+    (_MATHS, False),
+    (_ENUMERATED, True),
+    (("__",), False),
+    (_SENTENCE_ENDS, False),
+)
+"""Signs that are counted together, and whether in lower case. The last count is halved."""
 _WORD = re.compile(r"[a-z]+")
-_UPPER = re.compile(r"[A-Z]")
+_DIGITS = frozenset("0123456789")
 
 ASKED = (
     ("which",),
@@ -50,6 +57,7 @@ ASKED = (
     ("the", "of", "a", "to", "and", "in", "is"),
 )
 """Groups of words that tell what is asked for; one feature each."""
+_GROUP = {word: number for number, group in enumerate(ASKED) for word in group}
 
 PLAIN = 18
 STRUCTURE = PLAIN + len(ASKED)
@@ -59,54 +67,69 @@ LONG_WORD = 9
 def structure(text: str, words: Sequence[str], earlier: Sequence[str]) -> list[float]:
     """Return `STRUCTURE` numbers of order 1.
 
+    Plain texts are read by `core.routing.text_kernels`, to the same numbers: what is changed here
+    is changed there.
+
     Args:
         text: The query; a part of it when it is long.
         words: Its words, lower case, numbers and symbols among them.
         earlier: Messages of the conversation before it.
     """
-    letters = [word for word in words if word[0].isalpha()]
-    size = max(1, len(text))
-    facts = [
-        *_of_options(text),
-        _counted(text, _CODE),
-        _counted(text, _MATHS),
-        _counted(text.lower(), _ENUMERATED),
-        _counted(text, ("__",)),
-        _counted(text, _SENTENCE_ENDS) / 2,
-        sum(map(len, letters)) / max(1, len(letters)) / 5,
-        len(set(letters)) / max(1, len(letters)),
-        sum(len(word) >= LONG_WORD for word in letters) / max(1, len(letters)),
-        len(_UPPER.findall(text)) / size * 5,
-        (size - len(text.encode("ascii", "ignore"))) / size,
+    letters = list(filter(str.isalpha, words))
+    lengths = list(map(len, letters))
+    many, size, plain = max(1, len(letters)), max(1, len(text)), text.isascii()
+    counts = Counter(letters)
+    return [
+        *_of_options(text, plain=plain),
+        *_of_signs(text),
+        sum(lengths) / many / 5,
+        len(counts) / many,
+        sum(map(LONG_WORD.__le__, lengths)) / many,
+        sum(map(text.count, ascii_uppercase)) / size * 5,
+        0.0 if plain else (size - len(text.encode("ascii", "ignore"))) / size,
         math.log1p(len(earlier)),
         math.log1p(sum(map(len, earlier))) / 5,
+        *_of_words(counts),
     ]
-    return facts + _of_words(letters)
 
 
-def _counted(text: str, signs: Sequence[str]) -> float:
-    return math.log1p(sum(map(text.count, signs)))
+def _of_signs(text: str) -> list[float]:
+    lowered = text.lower()
+    *found, last = (
+        math.log1p(sum(map((lowered if in_lower else text).count, signs)))
+        for signs, in_lower in SIGNS
+    )
+    return [*found, last / 2]
 
 
-def _of_options(text: str) -> list[float]:
+def _of_options(text: str, *, plain: bool) -> list[float]:
     """Return what is told by the options of a multiple-choice question; zeros without any."""
-    options = _OPTION.findall(text)
+    found = filter(None, map(_OPTION.match, text.split("\n")))
+    options = [match.group(1) for match in found]
     if len(options) < 2:
         return [0.0] * 6
-    lengths = np.array([len(option) for option in options], dtype=float)
-    words = [_WORD.findall(option.lower()) for option in options]
-    distinct = {word for its in words for word in its}
+    lengths = list(map(len, options))
+    mean = sum(lengths) / len(lengths)
+    variance = sum((length - mean) ** 2 for length in lengths) / len(lengths)
+    words = _WORD.findall("\n".join(options).lower())
+    without = sum(map(_DIGITS.isdisjoint if plain else _no_digit, options))
     return [
         math.log1p(len(options)),
-        math.log1p(lengths.mean()) / 3,
-        float(lengths.std() / lengths.mean()),
-        sum(any(map(str.isdigit, option)) for option in options) / len(options),
+        math.log1p(mean) / 3,
+        math.sqrt(variance) / mean,
+        (len(options) - without) / len(options),
         # Options that repeat each other's words differ in a detail.
-        1 - len(distinct) / max(1, sum(map(len, words))),
-        math.log1p(len(text) - lengths.sum()) / 5,
+        1 - len(set(words)) / max(1, len(words)),
+        math.log1p(len(text) - sum(lengths)) / 5,
     ]
 
 
-def _of_words(letters: Sequence[str]) -> list[float]:
-    counts = Counter(letters)
-    return [math.log1p(sum(counts[word] for word in group)) for group in ASKED]
+def _no_digit(option: str) -> bool:
+    return not any(map(str.isdigit, option))
+
+
+def _of_words(counts: Mapping[str, int]) -> list[float]:
+    found = [0] * len(ASKED)
+    for word in _GROUP.keys() & counts.keys():
+        found[_GROUP[word]] += counts[word]
+    return list(map(math.log1p, found))

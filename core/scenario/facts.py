@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from core.domain.cascade import CascadeEstimate
 from core.domain.intervals import wilson
-from core.domain.plan import ReplicaKind, ServingPlan, make_plan
+from core.domain.plan import ReplicaKind, ServingPlan
 from core.domain.planning import PlanningFacts
 from core.domain.profile import TRUSTED_FIRST, Profile
 from core.domain.quality import QualityEstimate
@@ -15,11 +16,12 @@ from core.domain.workload import ClassTraffic, Workload
 from core.errors import InvalidInput
 from core.estimate.traffic import summarised
 from core.importing.traces import parse_trace
+from core.scenario.plans import plan_of
 from core.scenario.profiles import read_profiles
 from core.scenario.reading import FileReader
 from core.scenario.schema import (
+    CascadeEntry,
     FleetEntry,
-    PlanSection,
     QualityEntry,
     Scenario,
     TraceFile,
@@ -73,28 +75,13 @@ def problem_of(scenario: Scenario, files: FileReader, now: datetime) -> Problem:
             for model in scenario.models
             if model.max_num_seqs is not None
         },
+        cascades=tuple(map(_cascade, scenario.cascades)),
     )
     _require_prices(facts)
     _require_lengths(scenario, facts)
     notes += _left_out(facts)
-    return Problem(facts, trace, _plan(scenario.plan), tuple(notes))
-
-
-def plan_of(section: PlanSection) -> ServingPlan:
-    """Return a plan; entries of the same replica kind add up."""
-    placement: dict[ReplicaKind, int] = {}
-    for entry in section.placement:
-        kind = ReplicaKind(entry.model, entry.sku, entry.tp, entry.pp)
-        placement[kind] = placement.get(kind, 0) + entry.replicas
-    routing: dict[str, dict[str, float]] = {}
-    for route in section.routing:
-        shares = routing.setdefault(route.query_class, {})
-        shares[route.model] = shares.get(route.model, 0.0) + route.share
-    return make_plan(placement, routing)
-
-
-def _plan(section: PlanSection | None) -> ServingPlan | None:
-    return None if section is None else plan_of(section)
+    plan = plan_of(scenario.plan) if scenario.plan else None
+    return Problem(facts, trace, plan, tuple(notes))
 
 
 def _fleet(entries: Iterable[FleetEntry]) -> dict[str, tuple[int, ...]]:
@@ -120,15 +107,39 @@ def _trust(profile: Profile) -> int:
     return TRUSTED_FIRST.index(profile.provenance)
 
 
-def _estimate(entry: QualityEntry, now: datetime) -> QualityEstimate:
+def _cascade(entry: CascadeEntry) -> CascadeEstimate:
+    lower, upper = _interval(entry)
+    return CascadeEstimate(
+        query_class=entry.query_class,
+        model=entry.model,
+        escalate_to=entry.escalate_to,
+        threshold=entry.threshold,
+        escalated=entry.escalated,
+        n=entry.n,
+        mean=entry.mean,
+        lower=lower,
+        upper=upper,
+    )
+
+
+def _interval(entry: QualityEntry | CascadeEntry) -> tuple[float, float]:
+    """Return the ends that are given, or Wilson's."""
     lower, upper = wilson(entry.mean, entry.n)
+    return (
+        min(entry.mean, lower) if entry.lower is None else entry.lower,
+        max(entry.mean, upper) if entry.upper is None else entry.upper,
+    )
+
+
+def _estimate(entry: QualityEntry, now: datetime) -> QualityEstimate:
+    lower, upper = _interval(entry)
     return QualityEstimate(
         model=entry.model,
         query_class=entry.query_class,
         n=entry.n,
         mean=entry.mean,
-        lower=min(entry.mean, lower) if entry.lower is None else entry.lower,
-        upper=max(entry.mean, upper) if entry.upper is None else entry.upper,
+        lower=lower,
+        upper=upper,
         output_tokens_mean=entry.output_tokens_mean,
         measured_at=moment(entry.measured_at, now),
     )
@@ -186,6 +197,9 @@ def _require_known_models(scenario: Scenario, profiles: list[tuple[str, Profile]
     known = {model.name for model in scenario.models}
     named = [(where, profile.model) for where, profile in profiles]
     named += [(f"quality.{i}.model", entry.model) for i, entry in enumerate(scenario.quality)]
+    for i, cascade in enumerate(scenario.cascades):
+        named.append((f"cascades.{i}.model", cascade.model))
+        named.append((f"cascades.{i}.escalate_to", cascade.escalate_to))
     for where, model in named:
         if model not in known:
             raise InvalidInput(

@@ -213,10 +213,41 @@ class QualityEntry(Section):
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
-        low = self.mean if self.lower is None else self.lower
-        high = self.mean if self.upper is None else self.upper
-        if not low - ROUNDING <= self.mean <= high + ROUNDING:
-            raise ValueError("lower must be at most mean, and mean at most upper")
+        _require_interval(self.lower, self.mean, self.upper)
+        return self
+
+
+def _require_interval(lower: float | None, mean: float, upper: float | None) -> None:
+    low, high = mean if lower is None else lower, mean if upper is None else upper
+    if not low - ROUNDING <= mean <= high + ROUNDING:
+        raise ValueError("lower must be at most mean, and mean at most upper")
+
+
+Threshold = Annotated[float, Field(ge=-1e6, le=0)]
+
+
+class CascadeEntry(Section):
+    """What becomes of a class when one model is asked first and another when it is unsure."""
+
+    query_class: Name = Field(description="Query class.")
+    model: Name = Field(description="One of `models`: asked first.")
+    escalate_to: Name = Field(description="One of `models`: answers what the first is unsure of.")
+    threshold: Threshold = Field(
+        description="Least mean token log-probability of a first answer that is given."
+    )
+    escalated: Share = Field(description="Share of the queries that go on, 0..1.")
+    n: Annotated[int, Field(ge=0, le=10**9)] = Field(description="Queries that both answered.")
+    mean: Share = Field(description="Mean score of the answers that are given, 0..1.")
+    lower: Share | None = Field(
+        None, description="Lower end of a 95 % interval; Wilson's for `n` when left out."
+    )
+    upper: Share | None = Field(None, description="Upper end; Wilson's when left out.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        _require_interval(self.lower, self.mean, self.upper)
+        if self.model == self.escalate_to:
+            raise ValueError("escalate_to must be another model")
         return self
 
 
@@ -297,11 +328,15 @@ class PlacementEntry(Section):
 
 
 class RouteEntry(Section):
-    """The share of a class that a model answers."""
+    """The share of a class that a model answers, or a cascade of two."""
 
     query_class: Name = Field(description="One of the workload's classes.")
-    model: Name = Field(description="Who answers.")
+    model: Name = Field(description="Who answers, or who is asked first.")
     share: Annotated[float, Field(gt=0, le=1)] = Field(description="Of the class, 0..1.")
+    escalate_to: Annotated[str, Field(max_length=200)] = Field(
+        "", description="Who answers what the first model is unsure of; one of `cascades`."
+    )
+    threshold: Threshold = Field(0.0, description="Of that cascade.")
 
 
 class PlanSection(Section):
@@ -335,6 +370,9 @@ class Scenario(Section):
     quality: Annotated[tuple[QualityEntry, ...], Field(min_length=1, max_length=100_000)] = Field(
         description="A model needs every class of the workload to be used."
     )
+    cascades: Annotated[tuple[CascadeEntry, ...], Field(max_length=100_000)] = Field(
+        (), description="The cascades that a plan may have; none when left out."
+    )
     workload: WorkloadSection = Field(description="Traffic to plan for.")
     constraints: ConstraintsSection = Field(default_factory=_no_constraints, description="Limits.")
     plan: PlanSection | None = Field(None, description="What `boute simulate` plays out.")
@@ -343,6 +381,8 @@ class Scenario(Section):
     def _consistent(self) -> Self:
         _once("models", (entry.name for entry in self.models))
         _once("quality", ((entry.model, entry.query_class) for entry in self.quality))
+        cascades = ((c.query_class, c.model, c.escalate_to, c.threshold) for c in self.cascades)
+        _once("cascades", cascades)
         return self
 
 

@@ -52,6 +52,7 @@ def scenario_of(
         "models": _models(facts, models),
         "profiles": [_profile(facts.profiles[kind]) for kind in sorted(facts.profiles)],
         "quality": [_estimate(facts.quality[key]) for key in sorted(facts.quality)],
+        "cascades": [asdict(cascade) for cascade in facts.cascades],
         "workload": _workload(facts.workload, trace_file),
         "constraints": asdict(facts.limits),
         "plan": _plan(plan) if plan else None,
@@ -108,6 +109,7 @@ def _fleet(devices_per_node: Mapping[str, Iterable[int]]) -> list[dict[str, Any]
 def _models(facts: PlanningFacts, known: Sequence[ModelSpec]) -> list[dict[str, Any]]:
     longest = {model.name: model.max_model_len for model in known}
     named = {kind.model for kind in facts.profiles} | {model for model, _ in facts.quality}
+    named |= {model for c in facts.cascades for model in (c.model, c.escalate_to)}
     return [
         {
             "name": name,

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from core.domain.deployment import Deployment, DeploymentState, Replica
+from core.domain.guard import Guard
 from core.domain.ids import new_id
 from core.domain.offer import broken_limits, doubts
 from core.domain.plan import PlanScore, ServingPlan
@@ -12,6 +13,7 @@ from core.errors import Conflict, NotFound
 from core.ports import UnitOfWork, UnitOfWorkFactory
 from core.services.catalog import require_model_that_fits
 
+SLOWER = 2.0
 WANTED = (DeploymentState.ROLLING, DeploymentState.ACTIVE)
 
 
@@ -22,12 +24,15 @@ def deploy(
     now: datetime,
     *,
     override: str = "",
+    guarded: bool = True,
 ) -> Deployment:
     """Make a plan of a study the desired one. A second click on the running plan does nothing.
 
     Args:
         override: Why a plan is deployed that is not sure to keep the wanted latency; stored with
             the deployment, beside what speaks against it. Hard limits cannot be overridden.
+        guarded: Whether the plan is taken back if requests fail or take far too long in its
+            first minutes.
 
     Raises:
         NotFound: No such trial, model or device.
@@ -48,7 +53,15 @@ def deploy(
         predicted=trial.predicted,
         baseline=baseline,
         override=f"{override.strip()} ({' '.join(against)})" if against else "",
+        guard=guard_for(trial.score, study.limits) if guarded else None,
     )
+
+
+def guard_for(score: PlanScore, limits: Limits) -> Guard:
+    """Return what a new plan is watched for: errors, and twice the latency to be expected."""
+    known = (limits.sla_p95_e2e_s, score.p95_e2e_s, score.p95_e2e_high_s)
+    expected_s = max((seconds for seconds in known if seconds is not None), default=None)
+    return Guard(max_p95_e2e_s=None if expected_s is None else SLOWER * expected_s)
 
 
 def _require_deployable(trial: Trial, limits: Limits, override: str) -> tuple[str, ...]:
@@ -77,6 +90,7 @@ def deploy_plan(
     predicted: PlanScore | None = None,
     baseline: Trial | None = None,
     override: str = "",
+    guard: Guard | None = None,
 ) -> Deployment:
     """Make any plan the desired one; returns the current deployment if it is that plan already.
 
@@ -94,6 +108,7 @@ def deploy_plan(
         baseline_usd_per_hour=baseline.predicted.cost_usd_per_hour if baseline else None,
         baseline_note=_placement_in_words(baseline.plan) if baseline else "",
         override=override,
+        guard=guard,
     )
     with uow() as work:
         current = work.deployments.current()
@@ -129,6 +144,7 @@ def deploy_again(uow: UnitOfWorkFactory, deployment_id: str, now: datetime) -> D
             active_at=None,
             ended_at=None,
             message="",
+            reverts="",
         )
         work.deployments.add(again)
         work.commit()

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
+from core.domain.cascade import CascadeEstimate
 from core.domain.fleet import Device, price_in_force
 from core.domain.plan import ReplicaKind
 from core.domain.planning import PlanningFacts
@@ -13,6 +14,7 @@ from core.domain.study import Limits
 from core.domain.workload import Workload
 from core.errors import NotFound, NotReady
 from core.ports import UnitOfWork, UnitOfWorkFactory
+from core.services.cascades import paying
 
 
 def load_facts(
@@ -44,16 +46,23 @@ def facts_of(work: UnitOfWork, workload_id: str, limits: Limits, now: datetime) 
     max_num_seqs = {model.name: model.max_num_seqs for model in work.models.all()}
     profiles = _profiles(work.profiles.latest(), devices, max_num_seqs)
     scored = _scored_profiles(profiles, workload, work.outcomes.estimates())
-    skus = sorted({kind.sku for kind in scored})
+    prices = _prices(work, sorted({kind.sku for kind in scored}), now)
+    quality = {(e.model, e.query_class): e for e in work.outcomes.estimates()}
     return PlanningFacts(
         workload=workload,
         limits=limits,
         profiles=scored,
-        quality={(e.model, e.query_class): e for e in work.outcomes.estimates()},
-        price_usd_per_hour=_prices(work, skus, now),
+        quality=quality,
+        price_usd_per_hour=prices,
         devices_per_node=_devices_per_node(devices),
         max_num_seqs=max_num_seqs,
+        cascades=paying(_cascades(work, workload), scored, quality, prices),
     )
+
+
+def _cascades(work: UnitOfWork, workload: Workload) -> list[CascadeEstimate]:
+    names = {traffic.query_class for traffic in workload.classes}
+    return [found for found in work.outcomes.cascades() if found.query_class in names]
 
 
 def _profiles(

@@ -322,7 +322,11 @@ def _input_tokens(work: UnitOfWork) -> float:
 
 
 def _output_tokens(work: UnitOfWork, query_class: str) -> float:
-    known = [e for e in work.outcomes.estimates() if e.query_class == query_class and e.n]
+    known = [
+        e
+        for e in work.outcomes.estimates()
+        if e.query_class == query_class and e.output_tokens_mean > 0
+    ]
     if not known:
         raise NotReady(
             f"Answer lengths of class {query_class!r} are unknown.",

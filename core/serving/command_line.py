@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -68,6 +68,26 @@ def vllm_command(replica: Replica, model: ModelSpec, devices: Sequence[Device]) 
     if local:
         environment["HF_HUB_OFFLINE"] = "1"
     return ServerCommand(tuple(arguments), environment)
+
+
+def require_allowed(path: str, roots: Collection[Path]) -> None:
+    """Check that a model's folder lies in one of the folders for models; ids are no folders.
+
+    Args:
+        path: As registered; links are followed before it is judged.
+        roots: Folders for models, resolved; none allows every folder.
+
+    Raises:
+        InvalidInput: It lies elsewhere.
+    """
+    folder = Path(path)
+    if not roots or not folder.is_dir():
+        return
+    if not any(folder.resolve().is_relative_to(root) for root in roots):
+        raise InvalidInput(
+            f"The model folder {path!r} is outside of the folders for models.",
+            "Move the model, or add its folder to BOUTE_MODEL_ROOTS.",
+        )
 
 
 def engine_version() -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from core.domain.catalog import ModelSpec
-from core.domain.plan import PlacedKind, ReplicaKind, ServingPlan
+from core.domain.plan import PlacedKind, ReplicaKind, Route, ServingPlan
 from core.errors import InvalidInput
 from core.serving.command_line import HUGGING_FACE_ID, SERVED_NAME
 from core.serving.probe_cpu import SKU as CPU_SKU
@@ -105,16 +105,20 @@ def plan_document(plan: ServingPlan) -> dict[str, Any]:
     return {
         "plan": {
             "placement": [{**_kind_fields(p.kind), "replicas": p.count} for p in plan.placement],
-            "routing": [
-                {"query_class": r.query_class, "model": r.model, "share": r.share}
-                for r in plan.routing
-            ],
+            "routing": [_route_fields(route) for route in plan.routing],
         },
         "services": [
             {**_kind_fields(p.kind), "host": kind_name(p.kind), "port": PORT}
             for p in plan.placement
         ],
     }
+
+
+def _route_fields(route: Route) -> dict[str, Any]:
+    fields = {"query_class": route.query_class, "model": route.model, "share": route.share}
+    if not route.escalate_to:
+        return fields
+    return {**fields, "escalate_to": route.escalate_to, "threshold": route.threshold}
 
 
 def _kind_fields(kind: ReplicaKind) -> dict[str, Any]:

@@ -19,11 +19,12 @@ from core.domain.deployment import Replica
 from core.domain.fleet import Device, DeviceKind
 from core.errors import EngineFailed
 from core.serving import process_group, server_log
-from core.serving.command_line import ServerCommand, vllm_command
-from core.settings import Settings
+from core.serving.command_line import ServerCommand, require_allowed, vllm_command
+from core.settings import REPOSITORY, Settings
 
 HTTP_TIMEOUT_S = 1.5
 TERM_PATIENCE_S = 12.0
+BUILT_IN_MODELS = REPOSITORY / "core" / "demo" / "weights"
 # The database password is none of the model server's business.
 WITHHELD = ("BOUTE_DATABASE_URL",)
 
@@ -56,6 +57,8 @@ class LocalLauncher:
 
     def __init__(self, settings: Settings, command_of: CommandOf = vllm_command) -> None:
         self._logs = settings.logs / "replicas"
+        roots = settings.model_roots
+        self._roots = (*roots, BUILT_IN_MODELS) if roots else ()
         self._command_of = command_of
         # Only to collect exit codes: everything else works on servers of an earlier controller.
         self._children: dict[int, subprocess.Popen[bytes]] = {}
@@ -69,6 +72,7 @@ class LocalLauncher:
             InvalidInput: The model cannot be given to a server.
             EngineFailed: The process could not be started.
         """
+        require_allowed(model.path, self._roots)
         command = self._command_of(replica, model, devices)
         log_path = self._log_path(replica)
         inherited = {k: v for k, v in os.environ.items() if k not in WITHHELD}
@@ -119,20 +123,22 @@ class LocalLauncher:
         Raises:
             EnvironmentFailed: A process survives SIGKILL.
         """
-        process_group.end(
-            replica.replica_id, replica.pid, replica.process_started_at, TERM_PATIENCE_S
-        )
+        process_group.end(self.marks(replica), TERM_PATIENCE_S)
         self._collect(replica.pid)
 
     def memory_bytes(self, replica: Replica) -> int:
         """Memory of all processes of the server, shared pages counted once."""
-        return process_group.memory_bytes(
-            process_group.members(replica.replica_id, replica.pid, replica.process_started_at)
-        )
+        return process_group.memory_bytes(process_group.members(self.marks(replica)))
 
     def log_tail(self, replica: Replica, lines: int = 15) -> str:
         """Return the last lines of its log; empty when there is none."""
         return server_log.tail(self._log_path(replica), lines)
+
+    def marks(self, replica: Replica) -> process_group.Marks:
+        """Return what its processes are known by."""
+        path = str(self._log_path(replica).resolve())
+        facts = (replica.pid, replica.process_started_at)
+        return process_group.Marks(replica.replica_id, *facts, log_path=path)
 
     def _log_path(self, replica: Replica) -> Path:
         return self._logs / f"{replica.replica_id}.log"

@@ -37,6 +37,23 @@ def choose(kind: ReplicaKind, free: Collection[Device]) -> tuple[Device, ...] | 
     return tuple(sorted(node, key=lambda d: d.index)[: kind.devices])
 
 
+def spot_now(
+    kind: ReplicaKind, free: Collection[Device], leaving: Collection[Device], reserved: set[str]
+) -> tuple[Device, ...] | None:
+    """Pick devices that are free now; else reserve those that will be, for nobody to take them.
+
+    Args:
+        leaving: Devices of replicas on their way out.
+        reserved: Ids of devices that others wait for; grows.
+    """
+    now = [d for d in free if d.device_id not in reserved]
+    spot = choose(kind, now)
+    if spot is None:
+        later = choose(kind, [*now, *(d for d in leaving if d.device_id not in reserved)])
+        reserved.update(d.device_id for d in later or ())
+    return spot
+
+
 def fits_at_all(kind: ReplicaKind, usable: Collection[Device]) -> bool:
     """Whether the replica could be placed if every usable device were free."""
     return choose(kind, usable) is not None

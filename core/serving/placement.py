@@ -1,7 +1,7 @@
 """Giving devices to pending replicas and starting their servers."""
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 from enum import Enum
@@ -11,10 +11,12 @@ import psutil
 from core.domain.catalog import ModelSpec
 from core.domain.deployment import SERVING, Replica, ReplicaState
 from core.domain.fleet import Device
+from core.domain.plan import ReplicaKind
 from core.errors import BOuteError, EngineFailed
 from core.ports import GpuProbe, Launcher, UnitOfWorkFactory
 from core.serving import ledger, plan_changes
 from core.serving.ports_pool import free_port
+from core.serving.room import arranged
 from core.serving.rows import move
 from core.settings import Settings
 
@@ -66,38 +68,43 @@ class Placement:
         ]
         return [d for d in fresh if d.schedulable]
 
-    def start_pending(self, on_failure: Callable[[Replica, str], None]) -> None:
-        """Place and start what is pending and due: serving replicas first, then the oldest.
+    def start_pending(
+        self, order: Sequence[ReplicaKind], on_failure: Callable[[Replica, str], None]
+    ) -> None:
+        """Place and start what is pending and due: the deployment's first, then the jobs' oldest.
 
         Args:
+            order: In which the deployment's kinds get devices: as room is made for them.
             on_failure: Told about a replica that could not be started, and why.
         """
         self._blocked = False
         with self._uow() as work:
             replicas = work.replicas.unfinished()
             known = work.devices.all()
-        due = self._due(replicas)
+        due = self._due(replicas, order)
         usable = self.usable(known) if due else []
-        reserved: set[str] = set()
+        skus, devices = set[str](), set[str]()
         for replica in due:
             try:
-                if replica.kind.sku in reserved:
+                if replica.owner != SERVING and replica.kind.sku in skus:
                     self._wait(replica, f"Waits in line for {replica.kind.sku}")
-                elif self._place(replica, usable) is Placed.WHEN_FREE:
-                    # Nobody behind it may take the devices that become free for it.
-                    reserved.add(replica.kind.sku)
+                elif self._place(replica, usable, devices) is Placed.WHEN_FREE:
+                    # No job behind it may take the devices that become free for it.
+                    skus.add(replica.kind.sku)
                     self._blocked = True
             except SURVIVABLE as error:
                 log.exception("replica %s did not start", replica.replica_id)
                 on_failure(replica, str(error))
 
-    def _due(self, replicas: Collection[Replica]) -> list[Replica]:
+    def _due(self, replicas: Collection[Replica], order: Sequence[ReplicaKind]) -> list[Replica]:
         now = self._clock()
         pending = [r for r in replicas if r.state is PENDING and r.wanted]
         due = [r for r in pending if plan_changes.may_start_at(r) <= now]
-        return sorted(due, key=lambda r: (r.owner != SERVING, r.created_at))
+        serving = arranged([r for r in due if r.owner == SERVING], order)
+        jobs = sorted((r for r in due if r.owner != SERVING), key=lambda r: r.created_at)
+        return [*serving, *jobs]
 
-    def _place(self, replica: Replica, usable: list[Device]) -> Placed:
+    def _place(self, replica: Replica, usable: list[Device], reserved: set[str]) -> Placed:
         """Start one replica if its devices are free; else write what it waits for."""
         with self._uow() as work:
             live = [r for r in work.replicas.unfinished() if r.live]
@@ -106,11 +113,14 @@ class Placement:
             raise EngineFailed(f"There is no model {replica.kind.model!r}.", "Register it again.")
         kind = replica.kind
         held = ledger.held_devices(live)
+        staying = ledger.held_devices([r for r in live if r.wanted])
         full = [
             d for d in usable if d.device_id not in held and ledger.lacks_memory(kind, model, d)
         ]
         roomy = [d for d in usable if d not in full]
-        spot = ledger.choose(kind, [d for d in roomy if d.device_id not in held])
+        free = [d for d in roomy if d.device_id not in held]
+        leaving = [d for d in roomy if d.device_id in held - staying]
+        spot = ledger.spot_now(kind, free, leaving, reserved)
         if spot is not None:
             self._start(replica, model, spot, live)
             return Placed.NOW

@@ -4,14 +4,12 @@ Only replicas of the owner `deployment` are looked at; those of jobs never count
 """
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from core.domain.deployment import Deployment, Replica, ReplicaState
-from core.domain.fleet import Device
 from core.domain.plan import ReplicaKind, ServingPlan
-from core.serving import ledger
 
 MAX_RESTARTS = 2
 LONGEST_BACK_OFF = timedelta(seconds=60)
@@ -58,34 +56,6 @@ def compare(plan: ServingPlan | None, wanted: Collection[Replica]) -> Comparison
         else:
             surplus.append(replica)
     return Comparison(tuple(kept), tuple(open_places.elements()), tuple(surplus))
-
-
-def in_the_way(
-    needs: Sequence[ReplicaKind],
-    surplus: Sequence[Replica],
-    free: Sequence[Device],
-    usable: Sequence[Device],
-) -> list[Replica]:
-    """Return the surplus replicas that must go before the new ones can start, and no more.
-
-    Args:
-        needs: Kinds that wait for devices.
-        surplus: Live replicas of the old plan, still serving.
-        free: Usable devices that nobody holds, or that are about to become free.
-        usable: All devices that replicas may be placed on.
-    """
-    by_id = {d.device_id: d for d in usable}
-    room, victims, left = list(free), list[Replica](), list(surplus)
-    for kind in sorted(needs, key=lambda k: -k.devices):
-        spot = ledger.choose(kind, room)
-        while spot is None and (same := [r for r in left if r.kind.sku == kind.sku]):
-            victims.append(same[0])
-            left.remove(same[0])
-            room += [by_id[i] for i in same[0].device_ids if i in by_id]
-            spot = ledger.choose(kind, room)
-        for device in spot or ():
-            room.remove(device)
-    return victims
 
 
 def restarts_after(failed: Replica) -> int:

@@ -1,8 +1,10 @@
 """Finding and ending everything that belongs to one server, even after its leader has died.
 
-A server is started as leader of its own session, with its replica's id in the environment. Its
-children inherit both. The session finds children that rewrote their environment block (vLLM sets
-process titles, which may overwrite it); the marker finds children that left the session.
+A server is started as leader of its own session, with its replica's id in the environment and a
+log file of its own as output. Its children inherit all three. The session finds children that
+rewrote their environment block (vLLM sets process titles, which may overwrite it); the marker
+finds children that left the session; the log file finds both where the controller died before it
+wrote the session down.
 """
 
 import contextlib
@@ -10,6 +12,8 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -33,13 +37,29 @@ def running(pid: int | None, started_at: float | None) -> psutil.Process | None:
         return None
 
 
-def members(replica_id: str, pid: int | None, started_at: float | None) -> list[psutil.Process]:
-    """Return every live process of a replica: its session, and whoever carries its id."""
-    session = pid if _session_is_ours(pid, started_at) else None
-    return list(_members(replica_id, session))
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What the processes of a replica are known by.
+
+    Attributes:
+        pid: Of the leader, as far as it was written down.
+        started_at: Kernel start time of the leader, s since the epoch.
+        log_path: Where they write; empty when unknown.
+    """
+
+    replica_id: str
+    pid: int | None
+    started_at: float | None
+    log_path: str = ""
 
 
-def end(replica_id: str, pid: int | None, started_at: float | None, patience_s: float) -> None:
+def members(marks: Marks) -> list[psutil.Process]:
+    """Return every live process of a replica."""
+    session = marks.pid if _session_is_ours(marks.pid, marks.started_at) else None
+    return list(_members(marks, session))
+
+
+def end(marks: Marks, patience_s: float) -> None:
     """End a server with all its processes: ask, wait, kill; return when they are gone.
 
     Args:
@@ -48,12 +68,12 @@ def end(replica_id: str, pid: int | None, started_at: float | None, patience_s: 
     Raises:
         EnvironmentFailed: A process survives SIGKILL (a driver or a disk hangs).
     """
-    if pid is not None and running(pid, started_at):
+    if marks.pid is not None and running(marks.pid, marks.started_at):
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGTERM)
-        psutil.wait_procs(members(replica_id, pid, started_at), timeout=patience_s)
+            os.killpg(marks.pid, signal.SIGTERM)
+        psutil.wait_procs(members(marks), timeout=patience_s)
     deadline_s = time.monotonic() + KILL_WAIT_S
-    while left := members(replica_id, pid, started_at):
+    while left := members(marks):
         if time.monotonic() > deadline_s:
             raise EnvironmentFailed(
                 f"Processes {[p.pid for p in left]} cannot be killed.",
@@ -87,20 +107,30 @@ def _session_is_ours(pid: int | None, started_at: float | None) -> bool:
         return True
 
 
-def _members(replica_id: str, session: int | None) -> Iterator[psutil.Process]:
+def _members(marks: Marks, session: int | None) -> Iterator[psutil.Process]:
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
                 continue
-            if _belongs(process, replica_id, session):
+            if _belongs(process, marks, session):
                 yield process
 
 
-def _belongs(process: psutil.Process, replica_id: str, session: int | None) -> bool:
+def _belongs(process: psutil.Process, marks: Marks, session: int | None) -> bool:
     in_session = session is not None and os.getsid(process.pid) == session
+    if marks.log_path and _output_of(process) == marks.log_path:
+        return True
     try:
         marker = process.environ().get(MARKER)
     except (psutil.Error, OSError):
         marker = None
     # A session whose number was recycled may hold another replica: its marker tells.
-    return marker == replica_id or (in_session and marker is None)
+    return marker == marks.replica_id or (in_session and marker is None)
+
+
+def _output_of(process: psutil.Process) -> str:
+    """The file that a process prints to; empty when this user may not know."""
+    try:
+        return str(Path(f"/proc/{process.pid}/fd/1").readlink())
+    except OSError:
+        return ""

@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 JOB_LINGER = timedelta(seconds=20)
 # The gateway looks for replicas every second: after this it sends a draining one nothing new.
 DRAIN_NOTICE = timedelta(seconds=2.5)
-LONGEST_DRAIN = timedelta(seconds=120)
+# A server that says nothing of its requests for so long has none that will be answered.
+SILENCE = timedelta(seconds=30)
 CARE_EVERY = timedelta(seconds=10)
 # A busy server may be slow to answer; one that misses this many looks in a row hangs.
 MISSES_ALLOWED = 6
@@ -83,9 +84,9 @@ class Reconciler:
             except SURVIVABLE:
                 log.exception("replica %s: trying again", replica.replica_id)
         self._record_endings()
-        self._roll_out.step(self._placement.usable)
+        order = self._roll_out.step(self._placement.usable)
         self._placement.start_pending(
-            lambda replica, why: self._end(replica, ReplicaState.FAILED, why)
+            order, lambda replica, why: self._end(replica, ReplicaState.FAILED, why)
         )
         self._forget({r.replica_id for r in replicas})
 
@@ -189,7 +190,13 @@ class Reconciler:
         elapsed = self._elapsed("draining", replica)
         if elapsed < DRAIN_NOTICE:
             return False
-        return elapsed >= LONGEST_DRAIN or not self._launcher.requests_in_flight(replica)
+        in_flight = self._launcher.requests_in_flight(replica)
+        if in_flight is None:  # it may only be busy
+            return self._elapsed("silent", replica) >= SILENCE
+        self._since.pop(("silent", replica.replica_id), None)
+        # The gateway lets no answer take longer than that.
+        limit_s = self._settings.request_time_limit_s
+        return in_flight == 0 or elapsed >= DRAIN_NOTICE + timedelta(seconds=limit_s)
 
     def _end_drained(self, replica: Replica) -> None:
         if replica.wanted:

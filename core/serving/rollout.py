@@ -6,9 +6,10 @@ from datetime import datetime
 from core.domain.deployment import SERVING, Deployment, DeploymentState, Replica, ReplicaState
 from core.domain.fleet import Device
 from core.domain.ids import new_id
-from core.domain.plan import ReplicaKind
+from core.domain.plan import ReplicaKind, ServingPlan
 from core.ports import UnitOfWork, UnitOfWorkFactory
-from core.serving import ledger, plan_changes
+from core.serving import ledger, plan_changes, room
+from core.serving.guarding import Guarding, take_back, watched
 
 MESSAGE_CHARS = 3000
 
@@ -19,13 +20,15 @@ class RollOut:
     def __init__(self, uow: UnitOfWorkFactory, clock: Callable[[], datetime]) -> None:
         self._uow = uow
         self._clock = clock
+        self._guarding = Guarding()
 
-    def step(self, usable: Callable[[Collection[Device]], list[Device]]) -> None:
-        """Write what has to change now.
+    def step(self, usable: Callable[[Collection[Device]], list[Device]]) -> list[ReplicaKind]:
+        """Write what has to change now; return the kinds that wait, in the order to place them.
 
         Args:
             usable: Picks those of the known devices that replicas may be placed on.
         """
+        order = list[ReplicaKind]()
         with self._uow() as work:
             desired = work.deployments.current()
             replicas = work.replicas.unfinished()
@@ -35,25 +38,36 @@ class RollOut:
                 self._replace_missing(work, desired, found.missing)
             elif desired and found.complete and desired.state is DeploymentState.ROLLING:
                 self._activate(work, desired)
-            rolling = desired is not None and desired.state is DeploymentState.ROLLING
-            drop = list(found.surplus)
-            if rolling and not found.complete and found.surplus:
-                drop = _in_the_way(found, replicas, usable(work.devices.all()))
+            drop: Collection[Replica] = found.surplus
+            if desired and not found.complete:
+                switch = _switch(work, desired.plan, found, replicas, usable)
+                step, order = room.make_room(switch), room.in_order(switch)
+                # What holds no device and is not wanted any more goes at once.
+                drop = [*step.victims, *(r for r in found.surplus if not r.live)]
+                if step.flip:
+                    self._activate(work, desired)
+            if desired:
+                self._guarding.step(work, desired, self._clock())
             for replica in drop:
                 work.replicas.set_wanted(replica.replica_id, False)
             work.commit()
+        return order
 
     def _replace_missing(
         self, work: UnitOfWork, desired: Deployment, missing: Collection[ReplicaKind]
     ) -> None:
         """Add the missing replicas, or fail a roll-out whose replica used up its tries.
 
-        An active deployment is never given up: its replicas are tried again for ever.
+        An active deployment is never given up: its replicas are tried again for ever. One that
+        requests follow already, though not all its replicas came up, may be taken back.
         """
         failures = plan_changes.unanswered_failures(desired, work.replicas.by_owner(SERVING))
         rolling = desired.state is DeploymentState.ROLLING
-        last = next((f for f in failures if rolling and plan_changes.exhausted(f)), None)
-        if last is not None:
+        last = next((f for f in failures if plan_changes.exhausted(f)), None)
+        if last is not None and watched(desired, self._clock()):
+            why = f"{last.kind.label} failed {last.restarts + 1} times."
+            take_back(work, desired, why, self._clock())
+        if last is not None and rolling:
             self._fail(work, desired, last)
         else:
             for kind in missing:
@@ -90,23 +104,41 @@ class RollOut:
         now = self._clock()
         for older in work.deployments.all():
             if older.deployment_id != desired.deployment_id:
+                bad = older.deployment_id == desired.reverts
                 work.deployments.transition(
-                    older.deployment_id, [DeploymentState.ACTIVE], DeploymentState.SUPERSEDED, now
+                    older.deployment_id,
+                    [DeploymentState.ACTIVE],
+                    DeploymentState.FAILED if bad else DeploymentState.SUPERSEDED,
+                    now,
+                    desired.message if bad else "",
                 )
         work.deployments.transition(
-            desired.deployment_id, [DeploymentState.ROLLING], DeploymentState.ACTIVE, now
+            desired.deployment_id,
+            [DeploymentState.ROLLING],
+            DeploymentState.ACTIVE,
+            now,
+            desired.message,
         )
 
 
-def _in_the_way(
-    found: plan_changes.Comparison, replicas: Collection[Replica], usable: list[Device]
-) -> list[Replica]:
-    """While a plan rolls out, the old one's replicas serve on wherever there is room for both."""
+def _switch(
+    work: UnitOfWork,
+    desired: ServingPlan,
+    found: plan_changes.Comparison,
+    replicas: Collection[Replica],
+    usable: Callable[[Collection[Device]], list[Device]],
+) -> room.Switch:
+    active = work.deployments.active()
+    devices = usable(work.devices.all())
     # Devices of replicas that are leaving anyhow will be free without further victims.
     held = ledger.held_devices([r for r in replicas if r.wanted])
-    free = [d for d in usable if d.device_id not in held]
-    needs = [*found.missing]
-    needs += [r.kind for r in found.kept if r.state is ReplicaState.PENDING]
-    idle = [r for r in found.surplus if not r.live]
-    serving = [r for r in found.surplus if r.live]
-    return idle + plan_changes.in_the_way(needs, serving, free, usable)
+    pending = [r.kind for r in found.kept if r.state is ReplicaState.PENDING]
+    return room.Switch(
+        current=active.plan if active else None,
+        desired=desired,
+        kept=found.kept,
+        surplus=[r for r in found.surplus if r.live],
+        needs=[*found.missing, *pending],
+        free=[d for d in devices if d.device_id not in held],
+        usable=devices,
+    )

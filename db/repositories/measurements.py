@@ -1,12 +1,13 @@
 """Profiles, workloads, query sets, outcomes, classifiers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
+from core.domain.cascade import CascadeEstimate
 from core.domain.observation import Observations
 from core.domain.profile import Profile, most_trusted
 from core.domain.quality import Outcome, QualityEstimate, QuerySet
@@ -15,6 +16,7 @@ from core.domain.workload import Workload
 from db.columns import packed, unpacked
 from db.mapping import Mapper, storable
 from db.models import (
+    CascadeEstimateRow,
     ClassifierRow,
     ObservationRow,
     OutcomeRow,
@@ -31,6 +33,7 @@ WORKLOADS = Mapper(Workload, WorkloadRow, "classes")
 QUERY_SETS = Mapper(QuerySet, QuerySetRow, "queries")
 OUTCOMES = Mapper(Outcome, OutcomeRow)
 ESTIMATES = Mapper(QualityEstimate, QualityEstimateRow)
+CASCADES = Mapper(CascadeEstimate, CascadeEstimateRow)
 
 
 class SqlProfiles:
@@ -138,6 +141,7 @@ class SqlOutcomes:
         self._session = session
         self._outcomes = Table(session, OUTCOMES)
         self._estimates = Table(session, ESTIMATES)
+        self._cascades = Table(session, CASCADES)
 
     def add(self, outcomes: Sequence[Outcome]) -> None:
         """Append outcomes."""
@@ -165,6 +169,20 @@ class SqlOutcomes:
         """Return every estimate by model and class."""
         order = (QualityEstimateRow.model, QualityEstimateRow.query_class)
         return self._estimates.many(self._estimates.query().order_by(*order))
+
+    def replace_cascades(
+        self, query_classes: Collection[str], cascades: Sequence[CascadeEstimate]
+    ) -> None:
+        """Drop the cascades of some classes and store others."""
+        of_classes = CascadeEstimateRow.query_class.in_(sorted(query_classes))
+        self._session.execute(delete(CascadeEstimateRow).where(of_classes))
+        self._cascades.insert(cascades)
+
+    def cascades(self) -> list[CascadeEstimate]:
+        """Return every cascade by class, models and threshold."""
+        row = CascadeEstimateRow
+        order = (row.query_class, row.model, row.escalate_to, row.threshold)
+        return self._cascades.many(self._cascades.query().order_by(*order))
 
 
 class SqlClassifiers:

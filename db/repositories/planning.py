@@ -13,7 +13,7 @@ from db.repositories.base import Table, values_of
 
 STUDIES = Mapper(Study, StudyRow, "limits", "reference", "infeasibility", "comparisons")
 TRIALS = Mapper(Trial, TrialRow, "plan", "predicted", "measured", "telemetry")
-DEPLOYMENTS = Mapper(Deployment, DeploymentRow, "plan", "predicted")
+DEPLOYMENTS = Mapper(Deployment, DeploymentRow, "plan", "predicted", "guard")
 WANTED = values_of([DeploymentState.ROLLING, DeploymentState.ACTIVE])
 ENDED = (DeploymentState.SUPERSEDED, DeploymentState.FAILED, DeploymentState.STOPPED)
 

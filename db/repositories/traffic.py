@@ -1,14 +1,16 @@
 """Request records, tenants and their keys, usage."""
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CursorResult, Select, delete, func, select
+from sqlalchemy import CursorResult, Select, and_, case, delete, func, select
 from sqlalchemy.orm import Session
 
-from core.domain.tenant import ApiKey, Tenant, Usage, utc_day
+from core.domain.guard import Answered
+from core.domain.tenant import ApiKey, Tenant, Usage
 from core.domain.traffic import RequestRecord
 from core.ports import RequestTotals
 from db.mapping import Mapper
@@ -57,6 +59,17 @@ class SqlRequests:
         order = (RequestRow.at.desc(), RequestRow.request_id)
         return self._table.many(self._table.query().order_by(*order).limit(limit))
 
+    def answered(self, plan_id: str, since: datetime, longer_than_s: float | None) -> Answered:
+        """Count how requests by a plan fared."""
+        whole, failed = RequestRow.status == 200, RequestRow.status >= 500
+        slow = RequestRow.e2e_ms > 1000 * (math.inf if longer_than_s is None else longer_than_s)
+        counted = [
+            func.count(case((condition, 1))) for condition in (whole, failed, and_(whole, slow))
+        ]
+        asked = RequestRow.plan_id == plan_id, RequestRow.at >= since
+        row = list(self._session.execute(select(*counted).where(*asked)).one())
+        return Answered(whole=row[0], failed=row[1], slow=row[2])
+
     def totals_by_day(self) -> list[RequestTotals]:
         """Return sums per UTC day and model over answered requests."""
         counted = (UsageRow.requests, UsageRow.input_tokens, UsageRow.output_tokens)
@@ -88,18 +101,10 @@ def used(records: Iterable[RequestRecord]) -> list[Usage]:
     """Add records up per UTC day, key and model; what no model answered uses nothing."""
     sums: dict[tuple[str, str, str, str], Usage] = {}
     for record in records:
-        if not record.model:
-            continue
-        key = (utc_day(record.at), record.tenant_id, record.key_id, record.model)
-        before = sums.get(key) or Usage(*key, 0, 0, 0, 0.0)
-        answered = record.status == 200
-        sums[key] = replace(
-            before,
-            requests=before.requests + answered,
-            input_tokens=before.input_tokens + answered * (record.input_tokens or 0),
-            output_tokens=before.output_tokens + answered * (record.output_tokens or 0),
-            cost_usd=before.cost_usd + (record.cost_usd or 0.0),
-        )
+        for part in record.usage:
+            key = (part.day, part.tenant_id, part.key_id, part.model)
+            before = sums.get(key)
+            sums[key] = before.plus(part) if before else part
     return list(sums.values())
 
 

@@ -5,7 +5,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from core.domain.cascade import CascadeEstimate
 from core.domain.catalog import ModelSpec
+from core.domain.check import Judgement, LiveCheck, Verdict
 from core.domain.deployment import Deployment, DeploymentState, Replica, ReplicaState
 from core.domain.fleet import Device, DeviceKind, Price
 from core.domain.job import Job, JobKind, JobState
@@ -88,6 +90,23 @@ def outcome(query: str = "1+1?", job_id: str = "j1", query_class: str = "easy") 
     return Outcome(query, query_class, "small", 1.0, 24, job_id)
 
 
+def sure_outcome() -> Outcome:
+    """An outcome whose engine told how sure it was."""
+    return replace(outcome(), confidence=-0.0625)
+
+
+def cascade(threshold: float = -0.125, query_class: str = "easy") -> CascadeEstimate:
+    return CascadeEstimate(query_class, "small", "large", threshold, 0.2, 100, 0.9, 0.8, 0.95)
+
+
+def judgement(query: str = "1+1?", job_id: str = "j1") -> Judgement:
+    return Judgement(job_id, query, "easy", "small", Verdict.ANSWER, Verdict.UNREADABLE, 812, 40)
+
+
+def live_check(minutes: float = 0) -> LiveCheck:
+    return LiveCheck(later(minutes), "easy", "small", "large", "numeric", True)
+
+
 def estimate(mean: float = 0.9, query_class: str = "easy") -> QualityEstimate:
     return QualityEstimate("small", query_class, 100, mean, 0.82, 0.95, 24.5, NOW)
 
@@ -137,6 +156,13 @@ def owned_request(request_id: str = "q1", minutes: float = 0, **changes: Any) ->
     """A request that came with a tenant's key and cost something."""
     owned = {"tenant_id": "t1", "key_id": "k1", "cost_usd": 0.0125, **changes}
     return request(request_id, minutes, **owned)
+
+
+def escalated_request(request_id: str = "q1", minutes: float = 0, **changes: Any) -> RequestRecord:
+    """A request that a cascade sent on."""
+    first = {"first_model": "tiny", "first_input_tokens": 18, "first_output_tokens": 20}
+    spent = {"first_cost_usd": 0.0025, "confidence": -0.75}
+    return owned_request(request_id, minutes, **first, **spent, **changes)
 
 
 def tenant(tenant_id: str = "t1", **changes: Any) -> Tenant:

@@ -154,3 +154,16 @@ def test_classifiers_are_numbered_from_one(any_uow: UnitOfWorkFactory) -> None:
     with any_uow() as work:
         assert work.classifiers.latest_version() == 2
         assert work.classifiers.latest() == (2, b"\x00\xffnew", facts)
+
+
+def test_cascades_of_a_class_are_replaced_together(any_uow: UnitOfWorkFactory) -> None:
+    old, new = samples.cascade(-0.5), [samples.cascade(-0.25), samples.cascade(-0.125)]
+    hard = samples.cascade(query_class="hard")
+    with any_uow() as work:
+        work.outcomes.replace_cascades(["easy", "hard"], [old, hard])
+        work.outcomes.replace_cascades(["easy", "medium"], list(reversed(new)))
+        work.commit()
+    with any_uow() as work:
+        assert work.outcomes.cascades() == [*new, hard]
+        work.outcomes.replace_cascades(["easy"], [])
+        assert work.outcomes.cascades() == [hard]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from core.domain.deployment import SERVING, ReplicaState
+from core.domain.guard import Answered
 from core.domain.job import JobState
 from core.errors import Conflict
 from core.ports import UnitOfWorkFactory
@@ -235,6 +236,24 @@ def test_totals_count_answered_requests_by_utc_day(any_uow: UnitOfWorkFactory) -
         ("2026-03-01", "small", 2, 18, 24),
         ("2026-03-02", "small", 1, 18, 24),
     ]
+
+
+def test_how_requests_by_a_plan_fared(any_uow: UnitOfWorkFactory) -> None:
+    sent = [
+        samples.request("old", -5, status=502),
+        samples.request("fast", 0, e2e_ms=999.0),
+        samples.request("slow", 1, e2e_ms=1001.0),
+        samples.request("slow-and-failed", 1, e2e_ms=5000.0, status=502),
+        samples.request("refused", 1, status=429),
+        samples.request("other", 1, plan_id="another", status=503),
+    ]
+    with any_uow() as work:
+        work.requests.add(sent)
+        work.commit()
+    with any_uow() as work:
+        assert work.requests.answered("plan", samples.NOW, 1.0) == Answered(2, 1, 1)
+        assert work.requests.answered("plan", samples.NOW, None) == Answered(2, 1, 0)
+        assert work.requests.answered("none", samples.NOW, 1.0) == Answered(0, 0, 0)
 
 
 def test_no_requests_no_totals(any_uow: UnitOfWorkFactory) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from core.domain.deployment import DeploymentState
+from core.domain.guard import Guard
 from core.domain.plan import PlanScore
 from core.domain.profile import Provenance
 from core.domain.study import Origin, StudyState
@@ -122,6 +123,18 @@ def test_a_deployment_that_moved_on_stays(any_uow: UnitOfWorkFactory) -> None:
         work.deployments.add(samples.deployment(state=SUPERSEDED))
         assert not work.deployments.transition("d1", [ROLLING, ACTIVE], STOPPED, samples.NOW)
         assert work.deployments.get("d1") == samples.deployment(state=SUPERSEDED)
+
+
+def test_what_a_deployment_is_watched_for_and_takes_back_is_kept(
+    any_uow: UnitOfWorkFactory,
+) -> None:
+    guard = Guard(minutes=2.5, max_error_rate=0.1, max_p95_e2e_s=1.5)
+    made = samples.deployment("d2", 1, guard=guard, reverts="d1")
+    with any_uow() as work:
+        work.deployments.add(made)
+        work.commit()
+    with any_uow() as work:
+        assert work.deployments.get("d2") == made
 
 
 def test_deployments_are_added_once(any_uow: UnitOfWorkFactory) -> None:

@@ -91,6 +91,21 @@ def test_usage_adds_up_per_day_key_and_model(any_uow: UnitOfWorkFactory) -> None
         assert work.usage.cost_by_tenant("2026-03-02") == pytest.approx({"t1": 0.0125})
 
 
+def test_a_first_call_is_used_of_its_own_model(any_uow: UnitOfWorkFactory) -> None:
+    with any_uow() as work:
+        work.requests.add([samples.escalated_request("a"), samples.escalated_request("b")])
+        gave_up = {"status": 503, "model": "", "cost_usd": None}
+        work.requests.add([samples.escalated_request("c", **gave_up)])
+        work.commit()
+    today = "2026-03-01"
+    with any_uow() as work:
+        assert work.usage.since(today) == [
+            Usage(today, "t1", "k1", "small", 2, 36, 48, 0.025),
+            Usage(today, "t1", "k1", "tiny", 0, 54, 60, pytest.approx(0.0075)),
+        ]
+        assert [total.model for total in work.requests.totals_by_day()] == ["small"]
+
+
 def test_a_batch_that_was_not_committed_is_not_counted(any_uow: UnitOfWorkFactory) -> None:
     with any_uow() as work:
         work.requests.add([samples.owned_request()])

@@ -94,7 +94,8 @@ def controller(
 
 
 def processes_of(replica: Replica) -> list[psutil.Process]:
-    return process_group.members(replica.replica_id, replica.pid, replica.process_started_at)
+    facts = (replica.replica_id, replica.pid, replica.process_started_at)
+    return process_group.members(process_group.Marks(*facts))
 
 
 def answer_of(replica: Replica) -> int:

@@ -24,6 +24,7 @@ class ScriptedEngine:
         status: HTTP status to answer with; not 200 gives an error body.
         drop_after: Events after which the connection is cut; None for never.
         hold: Set to let answers go on past the first event; set from the start.
+        says: Message of its errors.
         cut_after_head: Whether streams are cut before their first event.
         logprob: Of every token, told to those who ask; None tells none.
     """
@@ -34,6 +35,7 @@ class ScriptedEngine:
         self.status = 200
         self.drop_after: int | None = None
         self.cut_after_head = False
+        self.says = "scripted"
         self.hold = asyncio.Event()
         self.hold.set()
         self.logprob: float | None = None
@@ -68,7 +70,7 @@ class ScriptedEngine:
         self.seen.append(body)
         try:
             if self.status != 200:
-                error = {"message": "scripted", "type": "engine", "param": None, "code": 1}
+                error = {"message": self.says, "type": "engine", "param": None, "code": 1}
                 return web.json_response({"error": error}, status=self.status)
             if body.get("stream"):
                 return await self._stream(request, body)
@@ -126,12 +128,14 @@ def events(body: dict[str, Any], logprob: float | None = None) -> list[bytes]:
     """The stream a server sends for a body."""
     told = told_logprobs(body, logprob, 1)
     extra = {} if logprob is None else {"logprobs": told}
-    found = [
-        {"model": body["model"], "choices": [{"index": 0, "delta": {"content": word}, **extra}]}
-        for word in WORDS
-    ]
-    lines: list[Any] = list(found)
-    if (body.get("stream_options") or {}).get("include_usage"):
+    options = body.get("stream_options") or {}
+    lines: list[dict[str, Any]] = []
+    for number, word in enumerate(WORDS, 1):
+        part = {"delta": {"content": word}} if "prompt" not in body else {"text": word}
+        lines.append({"model": body["model"], "choices": [{"index": 0, **part, **extra}]})
+        if options.get("continuous_usage_stats"):
+            lines[-1]["usage"] = {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": number}
+    if options.get("include_usage"):
         lines.append({"model": body["model"], "choices": [], "usage": USAGE})
     encoded = [b"data: " + json.dumps(line).encode() + b"\n\n" for line in lines]
     return [*encoded, b"data: [DONE]\n\n"]

@@ -13,6 +13,7 @@ from alembic.util import CommandError
 from sqlalchemy import inspect, text
 
 from core.domain.profile import Profile
+from core.domain.quality import Outcome
 from core.domain.study import Trial
 from core.domain.traffic import RequestRecord
 from core.domain.workload import ClassTraffic, Workload
@@ -156,8 +157,15 @@ def trial_as_of(revision: str) -> Trial:
     return samples.measured_trial() if revision > "0002" else samples.trial()
 
 
+def outcome_as_of(revision: str) -> Outcome:
+    """Revision 0005 brought confidences."""
+    return samples.sure_outcome() if revision > "0004" else samples.outcome()
+
+
 def request_as_of(revision: str) -> RequestRecord:
-    """Revision 0004 brought tenants and costs."""
+    """Revision 0004 brought tenants and costs, 0005 first calls of cascades."""
+    if revision > "0004":
+        return samples.escalated_request()
     return samples.owned_request() if revision > "0003" else samples.request()
 
 
@@ -177,7 +185,8 @@ def test_what_operators_have_survives_the_upgrade(golden: Path, tmp_path: Path) 
         assert work.profiles.observations("p1") == seen
         assert work.workloads.trace("w1") == (samples.trace() if golden.stem > "0001" else None)
         assert work.query_sets.get("arithmetic") == samples.query_set()
-        assert work.outcomes.all() == [samples.outcome()]
+        assert work.outcomes.all() == [outcome_as_of(golden.stem)]
+        assert work.outcomes.cascades() == ([samples.cascade()] if golden.stem > "0004" else [])
         assert work.outcomes.estimates() == [samples.estimate()]
         assert work.classifiers.latest() == (1, b"\x00\x01", {"accuracy": 0.97})
         assert work.studies.all() == [samples.study()]
@@ -187,7 +196,8 @@ def test_what_operators_have_survives_the_upgrade(golden: Path, tmp_path: Path) 
         assert work.jobs.active() == [samples.job()]
         assert work.requests.latest() == [request_as_of(golden.stem)]
         assert [t.requests for t in work.requests.totals_by_day()] == [1]
-        assert [(u.requests, u.output_tokens) for u in work.usage.since("2026-03-01")] == [(1, 24)]
+        used = {u.model: (u.requests, u.output_tokens) for u in work.usage.since("2026-03-01")}
+        assert used == {"small": (1, 24)} | ({"tiny": (0, 20)} if golden.stem > "0004" else {})
         assert work.tenants.all() == ([samples.tenant()] if golden.stem > "0003" else [])
         assert work.api_keys.all() == ([samples.api_key()] if golden.stem > "0003" else [])
     disconnect(url)

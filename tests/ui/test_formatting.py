@@ -1,10 +1,12 @@
 """Numbers as people read them."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from core.domain.plan import ReplicaKind, make_plan
+from core.domain.cascade import CascadeEstimate
+from core.domain.plan import ReplicaKind, Route, make_plan
 from ui import formatting as f
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -93,4 +95,19 @@ def test_a_plan_in_words_names_placement_and_routing() -> None:
     assert f.plan_in_words(plan) == (
         "Run 1 x large on H100, TP 2, 2 x small on L4. "
         "Send easy queries to small; hard queries 70 % to large and 30 % to small."
+    )
+
+
+def test_a_cascade_in_words_says_what_goes_on_where_that_is_known() -> None:
+    cascade = CascadeEstimate("medium", "small", "large", -0.3, 0.234, 200, 0.9, 0.85, 0.94)
+    route = Route("medium", "small", 1.0, "large", -0.3)
+    plan = make_plan({}, {}, [route])
+    known = "medium queries to small first, 23 % go on to large when it is unsure"
+    unknown = "medium queries to small first, then large when it is unsure"
+    assert f.routing_in_words(plan, [cascade]) == known
+    assert f.routing_in_words(plan) == unknown
+    split = make_plan({}, {"medium": {"large": 0.6}}, [replace(route, share=0.4)])
+    assert f.routing_in_words(split, [cascade]) == (
+        "medium queries 60 % to large and 40 % to small first, "
+        "23 % go on to large when it is unsure"
     )

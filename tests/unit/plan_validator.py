@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from functools import lru_cache
 
-from core.domain.plan import ReplicaKind, ServingPlan
+from core.domain.cascade import CascadeEstimate
+from core.domain.plan import ReplicaKind, Route, ServingPlan
 from core.domain.planning import PlanningFacts
 
 
@@ -66,22 +67,38 @@ def _unrouted(plan: ServingPlan, facts: PlanningFacts) -> Iterator[str]:
     for route in plan.routing:
         if route.query_class not in names or route.model not in placed or not route.share > 0:
             yield f"{route} leads nowhere"
+        if route.escalate_to and (route.escalate_to not in placed or not _cascade(route, facts)):
+            yield f"{route} goes on to nowhere"
     for name in names:
         total = sum(route.share for route in plan.routing if route.query_class == name)
         if abs(total - 1) > 1e-6:
             yield f"{name} is routed for {total}"
 
 
+def _cascade(route: Route, facts: PlanningFacts) -> CascadeEstimate | None:
+    wanted = (route.query_class, route.model, route.escalate_to, route.threshold)
+    for known in facts.cascades:
+        if (known.query_class, known.model, known.escalate_to, known.threshold) == wanted:
+            return known
+    return None
+
+
 def _below_floor(plan: ServingPlan, facts: PlanningFacts) -> Iterator[str]:
     total = sum(traffic.rate_rps for traffic in facts.workload.classes)
     mean, variance = 0.0, 0.0
     for traffic in facts.workload.classes:
+        independent, added = 0.0, 0.0
         for route in plan.routing:
             if route.query_class == traffic.query_class:
                 part = route.share * traffic.rate_rps / total
-                known = facts.quality[route.model, route.query_class]
+                known = _cascade(route, facts) or facts.quality[route.model, route.query_class]
+                error = part * (known.mean - known.lower)
                 mean += part * known.mean
-                variance += (part * (known.mean - known.lower)) ** 2
+                if route.escalate_to:
+                    added += error
+                else:
+                    independent += error**2
+        variance += (independent**0.5 + added) ** 2
     if mean - variance**0.5 < facts.limits.quality_floor - 1e-7:
         yield f"quality {mean - variance**0.5} of {facts.limits.quality_floor}"
 
@@ -89,10 +106,8 @@ def _below_floor(plan: ServingPlan, facts: PlanningFacts) -> Iterator[str]:
 def _overloaded(plan: ServingPlan, facts: PlanningFacts) -> Iterator[str]:
     for model in {placed.kind.model for placed in plan.placement}:
         rates = {
-            traffic.query_class: traffic.rate_rps * route.share
+            traffic.query_class: traffic.rate_rps * _calls(plan, facts, traffic.query_class, model)
             for traffic in facts.workload.classes
-            for route in plan.routing
-            if route.query_class == traffic.query_class and route.model == model
         }
         capacity = sum(
             placed.count * _capacity_rps(facts, placed.kind, rates)
@@ -101,6 +116,18 @@ def _overloaded(plan: ServingPlan, facts: PlanningFacts) -> Iterator[str]:
         )
         if sum(rates.values()) > facts.limits.max_utilisation * capacity * (1 + 1e-6):
             yield f"{model} is asked {sum(rates.values())}/s and can do {capacity}/s"
+
+
+def _calls(plan: ServingPlan, facts: PlanningFacts, query_class: str, model: str) -> float:
+    """How often a query of a class is answered by a model, thrown away or not."""
+    calls = 0.0
+    for route in plan.routing:
+        if route.query_class == query_class and route.model == model:
+            calls += route.share
+        if route.query_class == query_class and route.escalate_to == model:
+            cascade = _cascade(route, facts)
+            calls += route.share * (cascade.escalated if cascade else 1.0)
+    return calls
 
 
 def _capacity_rps(facts: PlanningFacts, kind: ReplicaKind, rates: dict[str, float]) -> float:

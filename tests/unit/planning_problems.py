@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from core.domain.cascade import CascadeEstimate
 from core.domain.plan import ReplicaKind
 from core.domain.planning import PlanningFacts
 from core.domain.profile import LoadLevel, Profile, Provenance, Spread
@@ -191,6 +192,48 @@ def random_fleet(rng: np.random.Generator) -> PlanningFacts:
         price_usd_per_hour=prices,
         devices_per_node=nodes,
         max_num_seqs=dict.fromkeys(models, 16),
+    )
+
+
+def with_cascades(facts: PlanningFacts, rng: np.random.Generator) -> PlanningFacts:
+    """The same with cascades from some models to later ones, better than the first one alone.
+
+    How many thresholds a class has for a pair differs; some have none.
+    """
+    models = sorted({model for model, _ in facts.quality})
+    made = []
+    for traffic in facts.workload.classes:
+        for i, first in enumerate(models):
+            for second in models[i + 1 :]:
+                low = facts.quality[first, traffic.query_class].mean
+                high = facts.quality[second, traffic.query_class].mean
+                thresholds = np.sort(rng.uniform(-2, 0, rng.integers(0, 4))).round(4)
+                escalated = np.sort(rng.uniform(0, 0.9, len(thresholds)))
+                for threshold, share in zip(thresholds, escalated, strict=True):
+                    mean = min(
+                        0.99, low + max(0.0, high - low + 0.05) * share ** rng.uniform(0.2, 1)
+                    )
+                    made.append(
+                        cascade(first, second, traffic.query_class, threshold, share, mean)
+                    )
+    return replace(facts, cascades=tuple(made))
+
+
+def cascade(
+    first: str, second: str, query_class: str, threshold: float, escalated: float, mean: float
+) -> CascadeEstimate:
+    """A cascade with Wilson's interval of a hundred queries."""
+    like = estimate(first, query_class, mean)
+    return CascadeEstimate(
+        query_class,
+        first,
+        second,
+        float(threshold),
+        float(escalated),
+        100,
+        mean,
+        like.lower,
+        like.upper,
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from core.domain.cascade import CascadeEstimate
 from core.domain.plan import ReplicaKind
 from core.domain.planning import PlanningFacts
 from core.domain.profile import (
@@ -102,6 +103,26 @@ def estimates(draw: st.DrawFn, model: str, query_class: str) -> QualityEstimate:
 
 
 @st.composite
+def cascades(draw: st.DrawFn, models: list[str], classes: list[str]) -> list[CascadeEstimate]:
+    if len(models) < 2:
+        return []
+    low, mean, high = sorted(draw(st.tuples(*[numbers(0, 1)] * 3)))
+    made = st.builds(
+        CascadeEstimate,
+        st.sampled_from(classes),
+        st.just(models[0]),
+        st.just(models[1]),
+        numbers(-1e6, 0),
+        escalated=numbers(0, 1),
+        n=st.integers(0, 10**6),
+        mean=st.just(mean),
+        lower=st.just(low),
+        upper=st.just(high),
+    )
+    return draw(st.lists(made, max_size=3, unique_by=lambda cascade: cascade.key))
+
+
+@st.composite
 def problems(draw: st.DrawFn) -> PlanningFacts:
     models = draw(st.lists(names, min_size=1, max_size=2, unique=True))
     skus = draw(st.lists(names, min_size=1, max_size=2, unique=True))
@@ -140,4 +161,5 @@ def problems(draw: st.DrawFn) -> PlanningFacts:
         price_usd_per_hour={sku: draw(numbers(1e-6, 1e5)) for sku in skus},
         devices_per_node={sku: draw(nodes) for sku in skus},
         max_num_seqs={m: draw(st.integers(1, 10**4)) for m in models if draw(st.booleans())},
+        cascades=tuple(draw(cascades(models, classes))),
     )

@@ -1,6 +1,6 @@
 """Random instances for the simulator: small ones that get into every corner."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -43,6 +43,27 @@ def random_instance(rng: np.random.Generator, *, on_grid: bool) -> Instance:
     pools = int(rng.integers(1, 4))
     replicas = [_replica(rng, pools, on_grid) for _ in range(rng.integers(1, 6))]
     return Instance(replicas, _arrivals(rng, pools, on_grid))
+
+
+def with_second_calls(instance: Instance, rng: np.random.Generator) -> Instance:
+    """The same; some of the calls are followed by one to a pool of a higher number."""
+    calls = instance.arrivals
+    first = np.flatnonzero((rng.random(len(calls)) < 0.5) & (calls.pool < 2))
+    number = np.concatenate([np.arange(len(calls)), first])
+    pool = np.concatenate([calls.pool, rng.integers(calls.pool[first] + 1, 3)])
+    longer = rng.integers(1, 30, len(first))
+    arrivals = Arrivals(
+        calls.arrived_at_s[number],
+        calls.input_tokens[number],
+        np.concatenate([calls.output_tokens, longer]),
+        pool,
+        calls.cached_tokens[number],
+        np.concatenate([np.full(len(calls), -1), first]),
+    )
+    replicas = [
+        replace(r, step=replace(r.step, fixed_s=r.step.fixed_s + 2**-8)) for r in instance.replicas
+    ]
+    return Instance(replicas, arrivals)
 
 
 def _replica(rng: np.random.Generator, pools: int, on_grid: bool) -> EngineSpec:

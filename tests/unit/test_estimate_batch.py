@@ -6,29 +6,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.estimate.batch import BatchEvaluator
-from core.optimize.problem import Problem
-from tests.unit.planning_problems import random_fleet
+from core.optimize.problem import Problem, round_shares
+from tests.unit.planning_problems import random_fleet, with_cascades
 
 PLANS = 20
 
 
-@settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 10**6))
-def test_agrees_with_the_analytic_evaluator(seed: int) -> None:
+@settings(max_examples=120, deadline=None)
+@given(seed=st.integers(0, 10**6), cascades=st.booleans())
+def test_agrees_with_the_analytic_evaluator(seed: int, cascades: bool) -> None:
     rng = np.random.default_rng(seed)
-    problem = Problem(random_fleet(rng))
+    facts = random_fleet(rng)
+    problem = Problem(with_cascades(facts, rng) if cascades else facts)
     if not problem.kinds:
         return
-    batch = BatchEvaluator(problem.evaluator, problem.kinds, problem.models)
+    batch = BatchEvaluator(problem.evaluator, problem.kinds, problem.options)
     counts = rng.integers(0, 4, (PLANS, len(problem.kinds)))
-    shape = (len(problem.models),), (PLANS, len(problem.classes))
-    shares = rng.dirichlet(np.full(*shape[0], 0.4), shape[1]).round(6)
-    shares[:, :, 0] += 1 - shares.sum(axis=2)
-    shares = np.clip(shares.round(6), 0, 1)
+    drawn = rng.dirichlet(np.full(len(problem.options), 0.4), (PLANS, len(problem.classes)))
+    shares = np.array([round_shares(problem.options.plain(routing)) for routing in drawn])
     found = batch.score(counts, shares)
     for i in range(PLANS):
         # Replicas of a model without traffic are no part of a plan that is made the usual way.
-        routed = shares[i].max(axis=0)[problem.owner] > 0
+        routed = problem.needed(shares[i])[problem.owner]
         plan = problem.plan_of(counts[i] * routed, shares[i])
         score = problem.evaluator.evaluate(plan)
         again = batch.score((counts[i] * routed)[None], shares[i][None])

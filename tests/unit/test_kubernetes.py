@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from core.domain.catalog import ModelSpec
 from core.domain.deployment import DeploymentState
-from core.domain.plan import ReplicaKind, ServingPlan, make_plan
+from core.domain.plan import ReplicaKind, Route, ServingPlan, make_plan
 from core.entrypoints import cli
 from core.errors import InvalidInput
 from core.ports import UnitOfWorkFactory
@@ -106,11 +106,19 @@ def test_every_object_is_in_the_namespace_and_named_once() -> None:
     assert "namespace" not in made(options=ClusterOptions("boute:1"))[0]["metadata"]
 
 
-def test_gateways_read_the_very_same_plan(tmp_path: Path) -> None:
-    found = made()
+CASCADED = make_plan(
+    {SMALL: 3, LARGE: 1},
+    {"hard": {"large": 1.0}, "easy": {"small": 0.25}},
+    [Route("easy", "small", 0.75, "large", -0.123456789012345)],
+)
+
+
+@pytest.mark.parametrize("plan", [PLAN, CASCADED])
+def test_gateways_read_the_very_same_plan(tmp_path: Path, plan: ServingPlan) -> None:
+    found = made(plan)
     path = tmp_path / "plan.json"
     path.write_text(named(found, "ConfigMap", "boute-plan")["data"]["plan.json"])
-    assert FixedFleet(path).plan == PLAN
+    assert FixedFleet(path).plan == plan
     gateway = named(found, "Deployment", "boute-gateway")["spec"]["template"]
     other = made(make_plan({SMALL: 2}, {"easy": {"small": 1.0}}))
     changed = named(other, "Deployment", "boute-gateway")["spec"]["template"]

@@ -6,13 +6,13 @@ import itertools
 import numpy as np
 import pytest
 
-from core.domain.plan import ReplicaKind, ServingPlan, make_plan
+from core.domain.plan import ReplicaKind, Route, ServingPlan, make_plan
 from core.domain.planning import PlanningFacts
 from core.errors import Infeasible, NotReady
 from core.optimize.local_search import Effort, local_search
 from core.optimize.search import Search
 from tests.unit.plan_validator import faults
-from tests.unit.planning_problems import random_fleet, two_models
+from tests.unit.planning_problems import random_fleet, two_models, with_cascades
 
 FLEETS = 180
 CANDIDATES = 100
@@ -20,11 +20,13 @@ CANDIDATES = 100
 
 
 def searches(first: int, count: int) -> list[Search]:
-    """Random fleets on which something can be planned."""
+    """Random fleets on which something can be planned, every other one with cascades."""
     made = []
     for seed in range(first, first + count):
+        rng = np.random.default_rng([3, seed])
+        facts = random_fleet(rng)
         try:
-            made.append(Search(random_fleet(np.random.default_rng([3, seed]))))
+            made.append(Search(with_cascades(facts, rng) if seed % 2 else facts))
         except (Infeasible, NotReady):
             continue
     return made
@@ -54,6 +56,8 @@ def test_ten_thousand_vectors_on_random_fleets_decode_to_valid_plans() -> None:
             seen += 1
     assert seen >= 10_000
     assert len(distinct) > seen / 5  # not the anchor again and again
+    escalating = [plan for plan in distinct if any(r.escalate_to for r in plan.routing)]
+    assert len(escalating) > len(distinct) / 10
 
 
 def test_whatever_a_local_search_keeps_is_valid() -> None:
@@ -115,6 +119,33 @@ def small_fleet(rng: np.random.Generator) -> PlanningFacts:
                 continue
             if len(every_valid_plan(facts, (0.0, 0.5, 1.0))) > 5:
                 return facts
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_valid_plan_with_cascades_is_reached(seed: int) -> None:
+    rng = np.random.default_rng([6, seed])
+    facts = with_cascades(small_fleet(rng), rng)
+    while not facts.cascades:
+        facts = with_cascades(small_fleet(rng), rng)
+    decoder, reached = Search(facts).decoder, 0
+    for plan in every_escalating_plan(facts, (0.003, 0.4, 1.0)):
+        assert decoder.decode(decoder.encoding.write(plan)) == plan
+        reached += 1
+    assert reached > 20
+
+
+def every_escalating_plan(facts: PlanningFacts, shares: tuple[float, ...]) -> list[ServingPlan]:
+    """All valid plans that give shares of one class to a cascade and the rest to one model."""
+    plans = []
+    for cascade, share, rest in itertools.product(facts.cascades, shares, facts.models):
+        routing = {t.query_class: {rest: 1.0} for t in facts.workload.classes}
+        routing[cascade.query_class] = {rest: round(1 - share, 6)}
+        route = Route(cascade.query_class, cascade.model, share, *cascade.key[2:])
+        for placement in every_placement(facts):
+            plan = make_plan(placement, routing, [route])
+            if plan.asked == set(plan.models) and not faults(plan, facts):
+                plans.append(plan)
+    return plans
 
 
 def test_encoding_says_what_it_is_asked() -> None:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from core.profiling.client import Answer, ask, open_session
+from core.profiling.client import UNSURE, Answer, ask, open_session
 from tests.fakes.openai_stub import OpenAIStub
 
 
@@ -118,3 +118,22 @@ async def test_an_event_that_is_no_object_is_an_error() -> None:
 
 def test_one_token_has_no_time_between_tokens() -> None:
     assert Answer("4", 10.0, 12.0, 5, 1).tpot_ms is None
+
+
+async def test_confidence_is_told_to_who_asks() -> None:
+    async with OpenAIStub(("m",), logprob=lambda *_: -0.5) as stub, open_session() as session:
+        told = await ask(session, stub.base_url, "m", "?", 30, logprobs=True)
+        silent = await ask(session, stub.base_url, "m", "?", 30)
+    assert (told.confidence, silent.confidence) == (-0.5, None)
+    assert [body.get("logprobs") for body in stub.seen] == [True, None]
+
+
+async def test_an_answer_that_will_be_too_unsure_is_not_read_to_its_end() -> None:
+    """After two of at most ten tokens the sum is -2: below -0.15 on average, not below -0.25."""
+    async with OpenAIStub(("m",), tokens=10, logprob=lambda *_: -1.0) as stub:
+        async with open_session() as session:
+            stopped = await ask(session, stub.base_url, "m", "?", 10, unsure_below=-0.15)
+            whole = await ask(session, stub.base_url, "m", "?", 10, unsure_below=-1.0)
+    assert stopped.error == UNSURE
+    assert len(stopped.text) < len(whole.text)
+    assert (whole.error, whole.confidence, whole.output_tokens) == ("", -1.0, 10)

@@ -3,21 +3,26 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from core.domain.cascade import CascadeEstimate
 from core.domain.job import JobKind
-from core.domain.plan import ReplicaKind, ServingPlan, make_plan
+from core.domain.plan import ReplicaKind, Route, ServingPlan, make_plan
 from core.domain.planning import PlanningFacts
 from core.domain.profile import Provenance
 from core.domain.quality import Query, QuerySet
 from core.errors import Cancelled, EngineFailed
 from core.estimate import AnalyticEvaluator
 from core.ports import UnitOfWorkFactory
+from core.profiling.cascade import cascaded
+from core.profiling.client import Answer
 from core.profiling.live import LiveEvaluator
 from core.routing.classifier import Classifier
 from core.routing.features import SIZE
+from core.routing.policy import Decision
 from tests.fakes.job_context import RunningReplicas, running_job
 from tests.fakes.openai_stub import OpenAIStub, in_thread
 from tests.unit.planning_problems import two_models, workload
@@ -170,3 +175,79 @@ def test_a_model_without_a_replica_is_refused(
     torn = ServingPlan(ALL_SMALL.placement, SPLIT.routing)
     with pytest.raises(EngineFailed, match="routes to large without a replica"):
         evaluator(context, facts).evaluate(torn)
+
+
+UNSURE = -0.5
+CASCADE = make_plan(
+    {SMALL: 1, LARGE: 1},
+    {"easy": {"small": 1.0}, "hard": {"large": 1.0}},
+    [Route("medium", "small", 1.0, "large", UNSURE)],
+)
+
+
+def sure_of_even_numbers(model: str, text: str) -> float:
+    return -0.25 if int(text.split(maxsplit=1)[0]) % 2 == 0 else -0.75
+
+
+def test_a_cascade_is_measured_with_both_its_calls(
+    context: RunningReplicas, facts: PlanningFacts, stubs: list[OpenAIStub]
+) -> None:
+    promised = CascadeEstimate("medium", "small", "large", UNSURE, 0.5, 100, 0.9, 0.8, 0.95)
+    with_cascade = replace(facts, cascades=(promised,))
+    for stub in stubs:
+        stub.logprob = sure_of_even_numbers
+    score = evaluator(context, with_cascade).evaluate(CASCADE).score
+    sent = Counter(
+        (body["model"], body["messages"][0]["content"][-1], bool(body.get("logprobs")))
+        for stub in stubs
+        for body in stub.seen
+    )
+    asked = {key for key, count in sent.items() if count}
+    assert asked == {
+        ("small", "?", False),
+        ("small", "+", True),
+        ("large", "+", False),
+        ("large", "*", False),
+    }
+    odd = sum(
+        int(body["messages"][0]["content"].split()[0]) % 2
+        for stub in stubs
+        for body in stub.seen
+        if body.get("logprobs")
+    )
+    assert sent["large", "+", False] == odd > 0
+    assert score.quality_lower == AnalyticEvaluator(with_cascade).evaluate(CASCADE).quality_lower
+    assert score.p95_ttft_s is not None
+    assert score.p95_ttft_s > 0.005
+
+
+def told(**changes: Any) -> Answer:
+    return replace(Answer("4", 5.0, 20.0, 3, 4), **changes)
+
+
+@pytest.mark.parametrize(
+    ("first", "model", "ttft_ms", "e2e_ms"),
+    [
+        (told(confidence=-0.25), "small", 20.0, 20.0),
+        (told(confidence=UNSURE), "small", 20.0, 20.0),
+        (told(confidence=-0.75), "large", 25.0, 40.0),
+        (told(), "large", 25.0, 40.0),
+        (told(error="HTTP 500", confidence=-0.25), "large", 25.0, 40.0),
+    ],
+)
+async def test_nothing_is_seen_of_a_first_answer_before_it_is_accepted(
+    first: Answer, model: str, ttft_ms: float, e2e_ms: float
+) -> None:
+    decision = Decision("medium", "small", 1.0, False, "large", UNSURE)
+    kinds = {"small": SMALL, "large": LARGE}
+
+    async def ask(asked: str, threshold: float | None) -> tuple[ReplicaKind, Answer]:
+        assert threshold == (UNSURE if asked == "small" else None)
+        return kinds[asked], first if asked == "small" else told()
+
+    came = await cascaded(decision, ask)
+    assert came.escalated is (model == "large")
+    assert [kind.model for kind, _ in came.calls] == ["small", "large"][: len(came.calls)]
+    assert (came.answer.ttft_ms, came.answer.e2e_ms) == (ttft_ms, e2e_ms)
+    assert came.calls[-1][0].model == model
+    assert not came.answer.error

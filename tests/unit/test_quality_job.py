@@ -81,6 +81,28 @@ def test_each_class_is_scored_with_its_interval(
     assert "Class hard: 8 of 15 answers" in [message for _, message in context.reports]
 
 
+def test_confidence_is_stored_and_makes_cascades(
+    context: RunningReplicas, stub: OpenAIStub
+) -> None:
+    """The small model is right on the questions it is sure of: those of one digit."""
+    stub.logprob = lambda _, text: -0.125 if text[1] == " " else -2.0
+    stub.answer = lambda model, text: (
+        knows_easy_only(model, text) if model == "large" or text[1] == " " else "0"
+    )
+    stub.models = ("small", "large")
+    for model in ("small", "large"):
+        job = running_job(JobKind.QUALITY, {**PARAMS, "model": model, "per_class": 30})
+        scoring = RunningReplicas(job, context.uow, {model: [stub.base_url]})
+        QualityJob().run("class:easy", scoring)
+        assert {o.confidence for o in outcomes(scoring)} == {-0.125, -2.0}
+    with context.uow() as work:
+        cascades = work.outcomes.cascades()
+    assert {(c.model, c.escalate_to, c.n) for c in cascades} == {("small", "large", 30)}
+    assert [c.escalated for c in cascades] == [pytest.approx(2 / 3)]
+    assert cascades[0].mean == 1.0
+    assert -2.0 < cascades[0].threshold < -0.125
+
+
 def test_a_step_that_runs_again_does_not_double_its_outcomes(context: RunningReplicas) -> None:
     body = QualityJob()
     for step in ("start", "class:hard", "class:hard"):

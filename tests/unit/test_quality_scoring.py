@@ -3,6 +3,8 @@
 import contextlib
 import json
 import math
+from collections import Counter
+from itertools import combinations
 
 import pytest
 from hypothesis import given, settings
@@ -11,8 +13,17 @@ from scipy.stats import binomtest, norm
 
 from core.domain.intervals import Z_95, wilson
 from core.errors import InvalidInput, NotFound
+from core.quality.overlap import bleu, rouge_1, rouge_2, rouge_l
 from core.quality.query_sets import MAX_BYTES, MAX_TEXT_CHARS, parse_query_set
-from core.quality.scorers import SCORERS, contains, exact_match, numeric, scorer
+from core.quality.scorers import (
+    SCORERS,
+    contains,
+    exact_match,
+    multiple_choice,
+    numeric,
+    scorer,
+    why_unusable,
+)
 
 FEW = settings(max_examples=50, deadline=None)
 
@@ -47,10 +58,104 @@ def test_texts_are_compared_but_for_case_and_white_space() -> None:
     assert contains("It is in Boston.", "new york") == 0
 
 
+GRADED = {"bleu", "rouge_1", "rouge_2", "rouge_l"}
+
+
 @FEW
 @given(st.sampled_from(sorted(SCORERS)), st.text(), st.text())
-def test_a_score_is_nought_or_one(name: str, answer: str, reference: str) -> None:
-    assert scorer(name)(answer, reference) in {0.0, 1.0}
+def test_a_score_is_between_nought_and_one(name: str, answer: str, reference: str) -> None:
+    score = scorer(name)(answer, reference)
+    assert 0 <= score <= 1
+    assert name in GRADED or score in {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("answer", "chosen"),
+    [
+        ("C", "C"),
+        ("(c).", "C"),
+        ("Let me see: (A) is wrong, (D) too. The answer is (B).", "B"),
+        ("The answer is (A). No, wait: the answer is (J).", "J"),
+        ("Answer: C", "C"),
+        ("**Answer: C**", "C"),
+        ("The correct option is D because A is too large.", "D"),
+        ("The answer is A because it is.", "A"),
+        (r"So it is $\boxed{E}$, not (F).", "E"),
+        (r"\boxed{\text{(E)}}", "E"),
+        ("Among these, (A) cannot be; that leaves (G)", "G"),
+        ("B. Because of the river.", "B"),
+        ("It must be\nF", "F"),
+        ("The answer is a river. (H)", "H"),
+        ("Answer: I think it is (B)", "B"),
+        ("Answer: A river (C)", "C"),
+        ("I do not know.", None),
+        ("", None),
+    ],
+)
+def test_the_option_an_answer_chooses(answer: str, chosen: str | None) -> None:
+    right = [letter for letter in "ABCDEFGHIJ" if multiple_choice(answer, letter)]
+    assert right == ([chosen] if chosen else [])
+    assert multiple_choice(answer, f"({(chosen or 'B').lower()})") == float(chosen is not None)
+
+
+def test_bleu_is_what_its_definition_gives() -> None:
+    """Papineni et al. 2002: 3 of 4 words, 2 of 3 pairs, 1 of 2 triples, no quadruple.
+
+    sacrebleu halves a missing count once more for each missing order (its "exp" smoothing).
+    """
+    expected = (3 / 4 * 2 / 3 * 1 / 2 * 0.5 / 1) ** 0.25
+    assert bleu("the red cat sleeps", "the red cat sat") == pytest.approx(expected)
+    short = math.exp(1 - 4 / 2)  # brevity penalty of 2 words for 4
+    assert bleu("the red", "the red cat sat") == pytest.approx(short)
+    assert bleu("the red cat sat", "the red cat sat") == 1
+    assert bleu("", "the red cat sat") == 0
+
+
+def _f_measure(shared: int, answered: int, wanted: int) -> float:
+    return 2 * shared / (answered + wanted) if answered + wanted else 0.0
+
+
+WORDS = st.lists(st.sampled_from(["red", "cat", "sat", "mat", "dog"]), min_size=1, max_size=7)
+
+
+@FEW
+@given(WORDS, WORDS)
+def test_rouge_agrees_with_counting(answer: list[str], reference: list[str]) -> None:
+    texts = " ".join(answer), " ".join(reference)
+    sequences = [list(its) for n in range(8) for its in combinations(reference, n)]
+    longest = max(len(s) for s in sequences if _is_subsequence(s, answer))
+    assert rouge_l(*texts) == pytest.approx(_f_measure(longest, len(answer), len(reference)))
+    for n, rouge in ((1, rouge_1), (2, rouge_2)):
+        first, second = (
+            Counter(zip(*(w[i:] for i in range(n)), strict=False)) for w in (answer, reference)
+        )
+        shared = (first & second).total()
+        assert rouge(*texts) == pytest.approx(_f_measure(shared, first.total(), second.total()))
+
+
+def _is_subsequence(part: list[str], whole: list[str]) -> bool:
+    rest = iter(whole)
+    return all(word in rest for word in part)
+
+
+@pytest.mark.parametrize(
+    ("name", "reference", "why"),
+    [
+        ("multiple_choice", "AB", "not the letter"),
+        ("multiple_choice", "4", "not the letter"),
+        ("rouge_l", "река", "ROUGE finds no word"),
+        ("bleu", " ", "no reference"),
+    ],
+)
+def test_useless_references_are_named(name: str, reference: str, why: str) -> None:
+    assert why in (why_unusable(name, reference) or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "reference"), [("multiple_choice", "(c)"), ("rouge_l", "A 4"), ("bleu", "река")]
+)
+def test_useful_references_are_taken(name: str, reference: str) -> None:
+    assert why_unusable(name, reference) is None
 
 
 @FEW

@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from core.domain.deployment import Replica, ReplicaState
 from core.domain.ids import utc_now
-from core.domain.plan import ReplicaKind, make_plan
+from core.domain.plan import ReplicaKind, Route, ServingPlan, make_plan
 from core.errors import NotReady
 from core.routing.classifier import Classified, Classifier
 from core.routing.features import SIZE
@@ -148,3 +149,61 @@ def test_what_is_unlike_training_takes_the_safest_route_and_is_counted() -> None
     assert (unlike.model, unlike.query_class, unlike.is_new) == ("large", "hard", True)
     assert route.choose(EASY, earlier=("Hello",)).model == "large"
     assert route.new_queries == 2
+
+
+CASCADE = Route("easy", "small", 1.0, "large", -0.5)
+
+
+def cascading(*cascades: Route, **plain: dict[str, float]) -> ServingPlan:
+    routes = [*cascades, *(Route(c, m, 1.0) for c, shares in plain.items() for m in shares)]
+    placement = {ReplicaKind(m, "gpu"): 1 for r in routes for m in (r.model, r.escalate_to) if m}
+    return make_plan(placement, plain, cascades)
+
+
+def test_a_cascade_names_both_models_and_the_threshold() -> None:
+    route = Router(cascading(CASCADE, hard={"large": 1.0}), by_length(), ("large", "small"))
+    easy, hard = route.choose(EASY), route.choose(HARD)
+    assert (easy.model, easy.escalate_to, easy.threshold) == ("small", "large", -0.5)
+    assert (hard.model, hard.escalate_to) == ("large", "")
+
+
+def test_a_class_may_be_split_between_models_and_cascades() -> None:
+    cascades = [replace(CASCADE, share=0.5), replace(CASCADE, share=0.25, threshold=-1.0)]
+    route = Router(cascading(*cascades, easy={"small": 0.25}), None, ("large", "small"))
+    taken = Counter((d.escalate_to, d.threshold) for d in (route.choose(EASY) for _ in range(80)))
+    assert taken == {("large", -0.5): 40, ("large", -1.0): 20, ("", 0.0): 20}
+
+
+@pytest.mark.parametrize(("there", "model"), [("small", "small"), ("large", "large")])
+def test_half_of_a_cascade_answers_alone(there: str, model: str) -> None:
+    route = Router(cascading(CASCADE), None, ("large", "small"))
+    decision = route.choose(EASY, {there})
+    assert (decision.model, decision.escalate_to) == (model, "")
+    with pytest.raises(NotReady, match=r"its models: large, small"):
+        route.choose(EASY, {"medium"})
+
+
+def test_whole_routes_come_before_broken_cascades() -> None:
+    plan = cascading(replace(CASCADE, share=0.75), easy={"medium": 0.25})
+    route = Router(plan, None, ("large", "medium", "small"))
+    assert {route.choose(EASY, {"small", "medium"}).model for _ in range(8)} == {"medium"}
+
+
+def test_a_query_of_no_known_class_is_not_left_to_a_threshold() -> None:
+    plan = cascading(CASCADE, replace(CASCADE, query_class="hard", threshold=-2.0))
+    known = Router(plan, by_length(), ("large", "small"))
+    assert known.choose(HARD).escalate_to == "large"
+    for classifier in (CallsAllNew(), by_length("poetry"), None):
+        decision = Router(plan, classifier, ("large", "small")).choose(HARD)
+        assert (decision.model, decision.escalate_to) == ("large", "")
+    only = Router(cascading(CASCADE), None, ("large", "small"))
+    assert only.choose(HARD).escalate_to == "large", "there is nothing to mistake it for"
+
+
+def test_the_safest_class_leans_on_the_best_model_even_through_a_cascade() -> None:
+    to_mid = Route("medium", "small", 1.0, "medium", -0.5)
+    plan = cascading(CASCADE, to_mid)
+    order = ("large", "medium", "small")
+    assert Router(plan, by_length("poetry"), order).choose(HARD).query_class == "easy"
+    with_plain = cascading(CASCADE, to_mid, hard={"large": 1.0})
+    assert Router(with_plain, by_length("poetry"), order).choose(HARD).query_class == "hard"

@@ -23,6 +23,7 @@ from core.routing.training import (
     folds,
     train_predictor,
 )
+from tests.unit.routing_formula import sums_of
 from tests.unit.routing_world import MODELS, World, world
 
 FEW = settings(max_examples=30, deadline=None)
@@ -74,7 +75,7 @@ def test_trees_add_up_to_what_scikit_learn_says() -> None:
     models = [_fit_trees(inputs, score, 30, seed=1) for score in (right, 1 - right * 0.5)]
     trees = _laid_end_to_end([[its.tree_ for its in m.estimators_[:, 0]] for m in models])
     expected = np.stack([model.decision_function(inputs) for model in models], axis=1)
-    assert np.array([trees.sums(row, 2) for row in inputs]) == pytest.approx(expected)
+    assert np.array([sums_of(trees, row, 2) for row in inputs]) == pytest.approx(expected)
 
 
 def test_repeated_wordings_stay_in_one_fold() -> None:

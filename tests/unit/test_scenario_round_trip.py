@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.domain.plan import make_plan
+from core.domain.plan import Route, make_plan
 from core.domain.planning import PlanningFacts
 from core.domain.trace import Trace
 from core.scenario.facts import problem_of
@@ -42,7 +42,10 @@ def test_a_plan_is_kept(facts: PlanningFacts, data: st.DataObject) -> None:
     placement = {kind: data.draw(st.integers(1, 9)) for kind in kinds}
     classes = [traffic.query_class for traffic in facts.workload.classes]
     routing = {name: {kinds[0].model: 0.25, kinds[-1].model: 0.75} for name in classes}
-    plan = make_plan(placement, routing)
+    escalating = [
+        Route(c.query_class, c.model, 1.0, c.escalate_to, c.threshold) for c in facts.cascades
+    ]
+    plan = make_plan(placement, routing, escalating)
     text = as_yaml(scenario_of(facts, plan=plan))
     assert problem_of(read_scenario(text.encode()), no_files, NOW).plan == plan
 

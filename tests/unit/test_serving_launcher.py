@@ -19,7 +19,7 @@ from core.domain.deployment import Replica, ReplicaState
 from core.domain.fleet import Device, DeviceKind
 from core.domain.ids import new_id, utc_now
 from core.domain.plan import ReplicaKind
-from core.errors import EngineFailed
+from core.errors import EngineFailed, InvalidInput
 from core.serving import process_group
 from core.serving.command_line import MARKER, ServerCommand
 from core.serving.launcher import LocalLauncher
@@ -153,8 +153,29 @@ def test_a_claim_without_a_pid_is_found_by_its_marker(settings: Settings) -> Non
         env=environment,
         start_new_session=True,
     ) as lost:
-        wait_for(lambda: bool(process_group.members(replica.replica_id, None, None)))
+        wait_for(
+            lambda: bool(
+                process_group.members(process_group.Marks(replica.replica_id, None, None))
+            )
+        )
         LocalLauncher(settings).stop(replica)
+        lost.wait(PATIENCE_S)
+
+
+def test_a_claim_without_a_pid_is_found_by_its_log(settings: Settings) -> None:
+    """As when the controller died before it wrote the pid down, and the title hid the marker."""
+    replica = new_replica()
+    launcher = LocalLauncher(settings)
+    log_path = Path(launcher.marks(replica).log_path)
+    log_path.parent.mkdir(parents=True)
+    with (
+        log_path.open("wb") as log,
+        subprocess.Popen(
+            ["/bin/sleep", "600"], env={}, stdout=log, start_new_session=True
+        ) as lost,
+    ):
+        wait_for(lambda: bool(process_group.members(launcher.marks(replica))))
+        launcher.stop(replica)
         lost.wait(PATIENCE_S)
 
 
@@ -165,7 +186,7 @@ def test_a_recycled_pid_is_not_the_server(settings: Settings) -> None:
     launcher = LocalLauncher(settings)
     assert not launcher.alive(replica)
     launcher.stop(replica)  # would end this process
-    assert process_group.members(replica.replica_id, replica.pid, replica.process_started_at) == []
+    assert process_group.members(launcher.marks(replica)) == []
 
 
 def test_another_model_on_the_port_is_not_healthy(
@@ -179,6 +200,14 @@ def test_a_program_that_does_not_exist_is_an_engine_failure(settings: Settings) 
     launcher = LocalLauncher(settings, lambda *_: ServerCommand(("/no/such/program",), {}))
     with pytest.raises(EngineFailed, match="could not be started"):
         launcher.start(new_replica(), MODEL, [])
+
+
+def test_a_model_outside_of_the_roots_is_not_started(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    model = replace(MODEL, path=str(tmp_path / "elsewhere"))
+    confined = replace(settings, model_roots=(tmp_path / "models",))
+    with pytest.raises(InvalidInput, match="outside of the folders"):
+        LocalLauncher(confined, tiny()).start(new_replica(), model, [])
 
 
 def test_the_database_password_does_not_reach_the_server(

@@ -13,7 +13,7 @@ from core.domain.fleet import Device, DeviceKind
 from core.domain.plan import ReplicaKind, make_plan
 from core.errors import EnvironmentFailed, InvalidInput
 from core.serving import ledger, plan_changes, server_log
-from core.serving.command_line import engine_version, vllm_command
+from core.serving.command_line import engine_version, require_allowed, vllm_command
 from core.serving.ports_pool import free_port
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -87,6 +87,21 @@ def test_a_path_that_is_no_model_is_refused(path: str) -> None:
         vllm_command(replica(), model(path), [device(0)])
 
 
+def test_models_may_be_confined_to_folders(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "models" / "a", tmp_path / "models-too"
+    for folder in (inside, outside):
+        folder.mkdir(parents=True)
+    link = tmp_path / "models" / "link"
+    link.symlink_to(outside)
+    roots = [tmp_path / "models"]
+    require_allowed(str(inside), roots)
+    require_allowed(str(outside), [])
+    require_allowed("meta-llama/Llama-3.1-8B-Instruct", roots)
+    for path in (outside, link, inside / ".." / ".." / "models-too"):
+        with pytest.raises(InvalidInput, match="outside of the folders for models"):
+            require_allowed(str(path), roots)
+
+
 @pytest.mark.parametrize("name", ["--host", "a b", "", "x" * 65, "a\nb"])
 def test_a_name_that_could_be_an_option_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput):
@@ -133,15 +148,6 @@ def test_what_is_further_along_is_kept() -> None:
     assert [r.replica_id for r in found.surplus] == ["pending"]
     assert found.missing == (LARGE,)
     assert not found.complete
-
-
-def test_only_as_many_victims_as_needed() -> None:
-    usable = [device(i) for i in range(4)]
-    surplus = [replica(replica_id=str(i), device_ids=(f"n/cpu/{i}",)) for i in range(3)]
-    free = usable[3:]
-    assert plan_changes.in_the_way([LARGE], surplus, free, usable) == []
-    victims = plan_changes.in_the_way([replace(LARGE, tp=2), LARGE], surplus, free, usable)
-    assert [r.replica_id for r in victims] == ["0", "1"]
 
 
 def test_back_off_grows_to_a_minute_and_long_service_forgives() -> None:

@@ -15,6 +15,7 @@ from core.domain.deployment import (
     job_owner,
 )
 from core.domain.fleet import DeviceKind
+from core.domain.guard import Guard
 from core.domain.ids import new_id
 from core.domain.plan import ReplicaKind, make_plan
 from core.ports import UnitOfWorkFactory
@@ -52,12 +53,12 @@ class World:
             self.uow, self.launcher, self.probe, self.settings, self.clock, InlineExecutor()
         )
 
-    def deploy(self, placement: dict[ReplicaKind, int]) -> str:
+    def deploy(self, placement: dict[ReplicaKind, int], guard: Guard | None = None) -> str:
         self.clock.advance(1)
         routing = {"easy": {next(iter(placement)).model: 1.0}}
         plan = make_plan(placement, routing)
         rolling = DeploymentState.ROLLING
-        deployment = Deployment(new_id(), plan, None, rolling, self.clock.now)
+        deployment = Deployment(new_id(), plan, None, rolling, self.clock.now, guard=guard)
         with self.uow() as work:
             work.deployments.add(deployment)
             work.commit()
@@ -386,7 +387,31 @@ def test_a_draining_replica_does_not_wait_for_ever(world: World) -> None:
         )
         work.commit()
     world.rounds(4)
-    world.clock.advance(reconcile.LONGEST_DRAIN.total_seconds())
+    world.clock.advance(world.settings.request_time_limit_s - 60)
+    world.rounds(2)
+    assert world.launcher.servers  # an answer may take that long
+    world.clock.advance(60)
+    world.rounds(2)
+    assert not world.launcher.servers
+
+
+def test_a_draining_replica_that_says_nothing_gets_time_to_answer(world: World) -> None:
+    deployment_id = world.deploy({SMALL: 1})
+    world.rounds()
+    server = world.launcher.servers[world.replicas(READY)[0].replica_id]
+    server.in_flight = None
+    with world.uow() as work:
+        work.deployments.transition(
+            deployment_id, [DeploymentState.ACTIVE], DeploymentState.STOPPED, world.clock.now
+        )
+        work.commit()
+    world.rounds(20)
+    server.in_flight = 1  # it was only busy
+    world.rounds(2)
+    server.in_flight = None
+    world.rounds(50)
+    assert world.launcher.servers
+    world.clock.advance(reconcile.SILENCE.total_seconds())
     world.rounds(2)
     assert not world.launcher.servers
 

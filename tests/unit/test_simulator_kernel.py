@@ -1,6 +1,7 @@
 """The fast simulation against the slow one, on instances nobody would think of."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,13 @@ from core.domain.profile import EngineLimits, StepTime
 from core.errors import InvalidInput
 from core.estimate.simulator import Arrivals, EngineSpec, Timeline, simulate
 from core.estimate.simulator.oracle import simulate_slowly
-from tests.unit.simulator_instances import GRID_S, Instance, random_instance, requests
+from tests.unit.simulator_instances import (
+    GRID_S,
+    Instance,
+    random_instance,
+    requests,
+    with_second_calls,
+)
 
 RANDOM_INSTANCES = 400
 
@@ -36,6 +43,40 @@ def test_equal_on_random_instances(on_grid: bool) -> None:
         met.update(_corners(instance, slow))
     for corner in ("preempted", "preempted twice", "chunked", "cached", "refused", "dispatched"):
         assert met[corner] > RANDOM_INSTANCES // 20, (corner, met)
+
+
+@pytest.mark.parametrize("on_grid", [True, False])
+def test_equal_with_second_calls(on_grid: bool) -> None:
+    followed = 0
+    for seed in range(RANDOM_INSTANCES // 2):
+        rng = np.random.default_rng(seed)
+        instance = with_second_calls(random_instance(rng, on_grid=on_grid), rng)
+        slow = simulate_slowly(instance.replicas, instance.arrivals)
+        fast = simulate(instance.replicas, instance.arrivals)
+        assert_same(fast, slow, tolerance=0.0 if on_grid else 1e-9)
+        second = instance.arrivals.preceding >= 0
+        followed += int(np.isfinite(slow.e2e_s[second]).sum())
+        # A call that follows a refused one is never made.
+        refused = np.isnan(slow.e2e_s)[instance.arrivals.preceding[second]]
+        assert np.all(np.isnan(slow.e2e_s[second][refused]))
+    assert followed > 300
+
+
+def test_pools_that_call_each_other_in_a_circle_are_refused() -> None:
+    spec = EngineSpec(0, 1, StepTime(0.01, 0, 0, 0), EngineLimits(4, 64, 500, 16))
+    none, two = np.zeros(4, dtype=np.int64), np.full(4, 2)
+    pools, after = np.array([0, 1, 1, 0]), np.array([-1, -1, 0, 1])
+    arrivals = Arrivals(np.zeros(4), two, two, pools, none, after)
+    assert np.isfinite(simulate_slowly([spec, replace(spec, pool=1)], arrivals).e2e_s).all()
+    with pytest.raises(InvalidInput, match="circle"):
+        simulate([spec, replace(spec, pool=1)], arrivals)
+
+
+@pytest.mark.parametrize("after", [[-1, 5], [-1, -2], [1, 0], [-1, 1]])
+def test_second_calls_that_follow_nothing_are_refused(after: list[int]) -> None:
+    two, none = np.full(2, 2), np.zeros(2, dtype=np.int64)
+    with pytest.raises(InvalidInput, match="follows"):
+        Arrivals(np.zeros(2), two, two, none, none, np.array(after))
 
 
 def _corners(instance: Instance, seen: Timeline) -> list[str]:

@@ -167,3 +167,24 @@ def test_nothing_arrives_and_nobody_answers(play: Simulation) -> None:
 def test_what_no_engine_has_is_refused(broken: dict[str, float]) -> None:
     with pytest.raises(InvalidInput):
         engine(**broken)
+
+
+def test_a_second_call_arrives_when_the_first_answer_is_with_the_client(play: Simulation) -> None:
+    """Two steps of .01 s on the first replica and .002 s outside; then three of .1 s."""
+    limits = EngineLimits(4, 64, 500, 16)
+    first = EngineSpec(0, 1, StepTime(0.01, 0, 0, 0, 0, 0.002), limits)
+    second = EngineSpec(1, 1, StepTime(0.1, 0, 0, 0), limits)
+    arrivals = Arrivals(
+        np.array([1.0, 1.0, 9.0]),
+        np.array([5, 5, 5]),
+        np.array([2, 2, 3]),
+        np.array([0, 1, 1]),
+        np.zeros(3, dtype=np.int64),
+        np.array([-1, -1, 0]),
+    )
+    seen = play([first, second], arrivals)
+    # The other call to the second replica is in its first step until 1.1 s.
+    waited_s = 1.1 - (1.0 + 0.022)
+    assert seen.e2e_s == pytest.approx([0.022, 0.2, waited_s + 0.3])
+    assert seen.ttft_s == pytest.approx([0.012, 0.1, waited_s + 0.1])
+    assert seen.replica.tolist() == [0, 1, 1]

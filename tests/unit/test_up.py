@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -140,6 +141,60 @@ def test_a_program_that_keeps_dying_stops_everything_with_its_last_words(
 
     assert "no such driver" in caught.value.hint
     assert not psutil.pid_exists(int(pid_file.read_text()))
+
+
+def test_a_program_that_worked_once_is_started_again_for_ever(settings: Settings) -> None:
+    """It dies quickly five times in a row, but answered before."""
+    port = free_port()
+    server = (sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1")
+    url = f"http://127.0.0.1:{port}/"
+    run = Run(settings, Program("gateway", server, url))
+
+    def restarts() -> int:
+        return sum("starting it again" in line for line in run.said)
+
+    def kill_five_times() -> None:
+        for number in range(5):
+            assert eventually(lambda: supervising.answers(url))
+            for process in psutil.Process().children():
+                process.kill()
+            while restarts() == number:
+                time.sleep(0.05)
+        assert eventually(lambda: supervising.answers(url))
+        run.ask()
+
+    threading.Thread(target=kill_five_times).start()
+    run.supervisor.run(run.stop, lambda: None)
+    assert restarts() == 5
+
+
+def test_new_connections_wait_while_a_program_is_started_again(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """The socket is the supervisor's: the second life answers who came between the two."""
+    marker, port = tmp_path / "lived", free_port()
+    serve = (
+        "import os, pathlib, socket, sys, time; lived = pathlib.Path(sys.argv[1]);"
+        "lived.exists() or (lived.touch(), sys.exit(7));"
+        "held = socket.socket(fileno=int(os.environ['BOUTE_LISTEN_FD']));"
+        "[s.recv(9) and s.sendall(b'hi') for s in iter(lambda: held.accept()[0], None)]"
+    )
+    command = (sys.executable, "-c", serve, str(marker))
+    run = Run(settings, Program("gateway", command, listen=("127.0.0.1", port)))
+    said: list[bytes] = []
+
+    def come_in_between() -> None:
+        assert eventually(marker.exists)
+        with socket.create_connection(("127.0.0.1", port), timeout=WAIT_S) as caller:
+            caller.sendall(b"hello")
+            said.append(caller.recv(9))
+        run.ask()
+
+    threading.Thread(target=come_in_between).start()
+    run.supervisor.run(run.stop, lambda: None)
+    assert said == [b"hi"]
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
 
 
 def test_a_program_that_never_answers_is_reported(settings: Settings) -> None:

@@ -5,7 +5,7 @@ import streamlit as st
 from core.demo.first_start import start_built_in_fleet
 from core.domain.deployment import SERVING, ReplicaState
 from core.domain.ids import utc_now
-from ui import components, components_jobs, loop, queries
+from ui import components, components_checks, components_jobs, loop, queries
 from ui.actions import attempt
 from ui.components_serving import gateway_addresses, overview_facts
 from ui.context import uow
@@ -43,6 +43,7 @@ with st.container(border=True, key="next_action"):
             components.link("models", "or register a model of your own")
 components_jobs.watch_active_jobs()
 components_jobs.failures(queries.all_jobs(), utc_now())
+components_checks.drift_alert()
 
 deployment = queries.current_deployment()
 if deployment:

@@ -5,7 +5,11 @@ import streamlit as st
 from core.domain.ids import utc_now
 from ui import (
     components,
+    components_cascades,
+    components_checks,
     components_jobs,
+    components_judge,
+    components_outcomes,
     components_quality,
     components_routing,
     components_traffic_forms,
@@ -36,6 +40,13 @@ if quality_tab.open:
         with classifier:
             st.subheader("Query classifier", anchor=False)
             components_quality.classifier_panel()
+        with st.expander("Have answers judged", icon=":material/balance:"):
+            components_judge.judge_form()
+        with st.expander("Import scored answers", icon=":material/upload_file:"):
+            components_outcomes.outcomes_form()
+        components_checks.drift_alert()
+        components_checks.drift_panel()
+        components_cascades.cascades_panel()
         components_routing.router_panel()
 if sets_tab.open:
     with sets_tab:

@@ -18,9 +18,13 @@ BENCHES: dict[str, str] = {
     "optimizer": "the optimiser against general-purpose ones on generated fleets (over an hour)",
     "headline": "joint plans against simpler ones for Llama 3.1 8B and 70B (a quarter of an hour)",
     "load": "BOute's load generator against GuideLLM's on one replica",
+    "cascade": "a cascade of the built-in models against either alone (about 10 minutes)",
     "router": "how well queries are told apart, on published outcomes of two models",
+    "floors": "how often an offered plan is below its quality floor in truth (minutes)",
     "gateway": "the gateway against direct calls, LiteLLM and vllm-router (about 5 minutes)",
     "gateway_fuzz": "whatever bytes arrive: no 5xx, no crash, memory flat",
+    "switch": "plan switches under load: no request fails, no stream breaks off",
+    "chaos": "kill -9 of every part at random moments under load (half an hour)",
 }
 
 

@@ -18,7 +18,7 @@ from core.domain.planning import PlanningFacts
 from core.domain.profile import Provenance, StepTime
 from core.domain.study import KindTelemetry, Measurement
 from core.estimate import AnalyticEvaluator
-from core.estimate.analytic import Pool
+from core.estimate.plan_times import Pool
 from core.estimate.queueing import pool_latency
 from core.estimate.speed import KindSpeed, Vector, answer_tokens
 from core.estimate.validity import placement_of

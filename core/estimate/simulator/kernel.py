@@ -371,7 +371,7 @@ def _visit(chosen: int, until_s: float, arrival: int, fleet: Fleet) -> None:
 
 @compiled
 def play(fleet: Fleet, arrived_at_s: Floats, turns: Integers) -> None:
-    """Play n requests in order of arrival; writes into the rows of the fleet.
+    """Play n calls in order of arrival; writes into the rows of the fleet.
 
     Args:
         fleet: Fresh; the trees are infinite but for the load of its replicas, which is zero.

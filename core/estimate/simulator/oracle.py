@@ -16,6 +16,7 @@ A step begins as soon as the one before has ended and there is something to do.
 
 from collections import deque
 from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
 
 import numpy as np
 
@@ -63,12 +64,10 @@ class _Replica:
         self.waiting.append(request)
         self.assigned.append(request)
 
-    def advance(self, until_s: float) -> None:
-        """Do every step that begins before a moment."""
-        while (self.waiting or self.running) and self.clock_s < until_s:
-            self._step()
-
-    def _step(self) -> None:
+    def step(self) -> list[tuple[float, int]]:
+        """Do the next step; return when the answers that it completes are with their clients, and
+        the numbers of their calls.
+        """
         scheduled: list[tuple[_Request, int]] = []
         budget = self.spec.limits.max_num_batched_tokens
         preempted, budget = self._schedule_running(scheduled, budget)
@@ -80,6 +79,8 @@ class _Replica:
             request.computed += tokens
             if request.computed == request.known_tokens:
                 self._generated(request)
+        answered_s = self.clock_s + self.spec.step.overhead_s
+        return [(answered_s, r.number) for r, _ in scheduled if r.finished_s is not None]
 
     def _schedule_running(
         self, scheduled: list[tuple[_Request, int]], budget: int
@@ -160,36 +161,61 @@ def _decodes(request: _Request) -> bool:
 
 
 def simulate_slowly(replicas: list[EngineSpec], arrivals: Arrivals) -> Timeline:
-    """Return what happens to every request; see the module for the rules.
+    """Return what happens to every call; see the module for the rules.
 
-    A request goes, at its arrival, to the replica of its pool with the fewest outstanding
-    requests per device; ties go to the first in a rotation that starts at (number of the request)
-    modulo (replicas in the pool), as `core.routing.policy.in_turn` and the gateway do. One that a
-    replica can never hold, even alone, is refused at once.
+    A call goes, at its arrival, to the replica of its pool with the fewest outstanding calls per
+    device; ties go to the first in a rotation that starts at (number of the call, or of the one
+    it follows) modulo (replicas in the pool), as `core.routing.policy.in_turn` and the gateway do.
+    One that a replica can never hold, even alone, is refused at once. A call that follows another
+    arrives when that one's answer is with the client; of calls at the same moment the first by
+    number is first.
     """
     servers = [_Replica(spec, spec.limits.kv_blocks) for spec in replicas]
-    requests: list[_Request] = []
+    requests = [_request(arrivals, number) for number in range(len(arrivals))]
+    preceding = arrivals.preceding.tolist()
+    followed_by = {first: number for number, first in enumerate(preceding) if first >= 0}
+    due = [(r.arrived_at_s, r.number) for r in requests if preceding[r.number] < 0]
+    heapify(due)
     chosen = np.full(len(arrivals), -1, dtype=np.int64)
-    for number in range(len(arrivals)):
-        request = _request(arrivals, number)
-        requests.append(request)
-        pool = [i for i, s in enumerate(replicas) if s.pool == arrivals.pool[number]]
-        if not pool:
-            continue
-        for server in servers:
-            server.advance(request.arrived_at_s)
-        first = number % len(pool)
-        turned = pool[first:] + pool[:first]
-        best = min(
-            turned,
-            key=lambda i: servers[i].outstanding(request.arrived_at_s) / replicas[i].devices,
+    while True:
+        next_s, busy = min(
+            ((s.clock_s, i) for i, s in enumerate(servers) if s.waiting or s.running),
+            default=(float("inf"), -1),
         )
-        chosen[number] = best
-        if _fits(replicas[best], request):
-            servers[best].accept(request)
-    for server in servers:
-        server.advance(float("inf"))
-    return _timeline(requests, chosen, replicas)
+        if due and due[0][0] <= next_s:
+            at_s, number = heappop(due)
+            requests[number].arrived_at_s = at_s
+            turn = number if preceding[number] < 0 else preceding[number]
+            chosen[number] = _dispatched(
+                requests[number], int(arrivals.pool[number]), turn, replicas, servers
+            )
+        elif busy >= 0:
+            for ended_s, number in servers[busy].step():
+                if number in followed_by:
+                    heappush(due, (ended_s, followed_by[number]))
+        else:
+            return _timeline(requests, chosen, replicas)
+
+
+def _dispatched(
+    request: _Request,
+    of_pool: int,
+    turn: int,
+    replicas: list[EngineSpec],
+    servers: list[_Replica],
+) -> int:
+    """Give a call to a replica; return which, -1 for none."""
+    pool = [i for i, spec in enumerate(replicas) if spec.pool == of_pool]
+    if not pool:
+        return -1
+    first = turn % len(pool)
+    best = min(
+        pool[first:] + pool[:first],
+        key=lambda i: servers[i].outstanding(request.arrived_at_s) / replicas[i].devices,
+    )
+    if _fits(replicas[best], request):
+        servers[best].accept(request)
+    return best
 
 
 def _request(arrivals: Arrivals, number: int) -> _Request:

@@ -11,6 +11,7 @@ from core.errors import InvalidInput
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+NOBODY = -1
 
 
 @dataclass(frozen=True)
@@ -53,15 +54,17 @@ class EngineSpec:
 
 @dataclass(frozen=True)
 class Arrivals:
-    """n requests in order of arrival.
+    """n calls, those that arrive by themselves in order of arrival.
 
     Attributes:
-        arrived_at_s: n; never falling.
+        arrived_at_s: n; never falling; of a call that follows another one not looked at.
         input_tokens: n; prompt lengths, at least 1.
         output_tokens: n; answer lengths, at least 1.
-        pool: n; the model each request was routed to.
+        pool: n; the model each call goes to.
         cached_tokens: n; leading prompt tokens found in the prefix cache: a multiple of the
             block size, less than `input_tokens`. They cost neither time nor blocks of their own.
+        after: n; the call at whose answer this one is made: one that arrives by itself and is
+            followed by no other; -1 for a call that arrives by itself. None: all do.
 
     Raises:
         InvalidInput: Columns differ in length, or values are out of range.
@@ -72,14 +75,17 @@ class Arrivals:
     output_tokens: Integers
     pool: Integers
     cached_tokens: Integers
+    after: Integers | None = None
 
     def __post_init__(self) -> None:
         columns = (self.input_tokens, self.output_tokens, self.pool, self.cached_tokens)
-        if any(len(column) != len(self.arrived_at_s) for column in columns):
+        preceding = self.preceding
+        if any(len(column) != len(self) for column in (*columns, preceding)):
             raise InvalidInput("The columns of the arrivals differ in length.")
-        if len(self.arrived_at_s) and (
-            not np.all(np.isfinite(self.arrived_at_s))
-            or np.any(np.diff(self.arrived_at_s) < 0)
+        own_s = self.arrived_at_s[preceding == NOBODY]
+        if len(self) and (
+            not np.all(np.isfinite(own_s))
+            or np.any(np.diff(own_s) < 0)
             or self.input_tokens.min() < 1
             or self.output_tokens.min() < 1
             or self.cached_tokens.min() < 0
@@ -89,19 +95,40 @@ class Arrivals:
                 "Arrivals must be in order, with prompts and answers of at least one token.",
                 "Sort the trace by arrival time; leave out requests that failed.",
             )
+        _require_order(preceding)
 
     def __len__(self) -> int:
         return len(self.arrived_at_s)
 
+    @property
+    def preceding(self) -> Integers:
+        """n; `after`, whether given or not."""
+        if self.after is not None:
+            return self.after
+        return np.full(len(self), NOBODY, dtype=np.int64)
+
+
+def _require_order(preceding: Integers) -> None:
+    known = preceding[preceding != NOBODY]
+    if len(known) and (
+        known.min() < 0
+        or known.max() >= len(preceding)
+        or np.any(preceding[known] != NOBODY)
+        or len(np.unique(known)) < len(known)
+    ):
+        raise InvalidInput("A call follows one other call at most, which follows none.")
+
 
 @dataclass(frozen=True)
 class Timeline:
-    """What happened to n requests.
+    """What happened to n calls.
 
     Attributes:
-        ttft_s: n; arrival to first token; NaN for one that no replica can ever hold.
+        ttft_s: n; arrival to first token; NaN for one that no replica can ever hold, and for one
+            that should have followed it.
         e2e_s: n; arrival to last token; NaN likewise.
-        replica: n; position of the replica that answered; -1 when its pool has none.
+        replica: n; position of the replica that answered; -1 when its pool has none, or when the
+            call was never made.
         preemptions: n; times it lost its cache and was computed again.
     """
 

@@ -11,6 +11,7 @@ from core.serving.gateway.completions import Completions
 from core.serving.gateway.dispatch import Dispatch
 from core.serving.gateway.fixed import FixedFleet
 from core.serving.gateway.limits import Limits
+from core.serving.gateway.live_checks import Agrees, LiveChecks
 from core.serving.gateway.metrics import Metrics
 from core.serving.gateway.records import RecordWriter
 from core.serving.gateway.relay import Relay
@@ -30,12 +31,15 @@ class Gateway:
     Args:
         uow: Opens one transaction.
         settings: Keys, prompts, limits, where to keep records while the database is away.
+        agrees: Compares two answers by a metric; needed for checks of live queries.
 
     Raises:
         InvalidInput: The plan file cannot be used.
     """
 
-    def __init__(self, uow: UnitOfWorkFactory, settings: Settings) -> None:
+    def __init__(
+        self, uow: UnitOfWorkFactory, settings: Settings, agrees: Agrees | None = None
+    ) -> None:
         fleet = FixedFleet(settings.plan_file) if settings.plan_file else None
         self.keeper = ViewKeeper(uow, fleet=fleet)
         self.records = RecordWriter(uow, Spool(settings.home / "spool"))
@@ -51,6 +55,9 @@ class Gateway:
         )
         metrics = Metrics()
         access = Access(required=settings.keys_required)
+        self.checks: LiveChecks | None = None
+        if agrees is not None and settings.check_share:
+            self.checks = LiveChecks(self.keeper, uow, agrees, settings.check_share)
         completions = Completions(
             self.keeper,
             access,
@@ -60,6 +67,7 @@ class Gateway:
             metrics,
             log_prompts=settings.log_prompts,
             time_limit_s=settings.request_time_limit_s,
+            checks=self.checks,
         )
         told = Told(uow, self.keeper, access, self._limits, metrics)
         self.site = Site(
@@ -103,6 +111,8 @@ class Gateway:
         loops = [self.keeper.run(), self.records.run(), self.connections.run()]
         if self._retention is not None:
             loops.append(self._retention.run())
+        if self.checks is not None:
+            loops.append(self.checks.run())
         tasks = [asyncio.create_task(loop) for loop in loops]
         try:
             yield

@@ -1,18 +1,26 @@
 """Which model answers: as the active plan says, as the caller named it, never below a floor."""
 
+from collections.abc import Collection
+
 from core.domain.tenant import Tenant
 from core.errors import NotReady
 from core.serving.gateway.body import AUTO, Ask
 from core.serving.gateway.dispatch import RETRY_AFTER_S
 from core.serving.gateway.errors import UNAVAILABLE, ApiError
+from core.serving.gateway.judging import can_be_judged
 from core.serving.gateway.state import View
 from core.serving.gateway.trace import Trace, storable
 
 
-def choose(view: View, ask: Ask, tenant: Tenant | None, trace: Trace) -> None:
+def choose(
+    view: View, ask: Ask, tenant: Tenant | None, trace: Trace, without: Collection[str] = ()
+) -> None:
     """Set model and class of a request.
 
     A tenant's floor holds for `auto`; who names a model gets it.
+
+    Args:
+        without: Models that do not answer, whatever the view says.
 
     Raises:
         ApiError: 404 no such model, 503 nothing can answer, or nothing good enough.
@@ -25,20 +33,34 @@ def choose(view: View, ask: Ask, tenant: Tenant | None, trace: Trace) -> None:
         return
     floor = tenant.quality_floor if tenant else None
     try:
-        _route(view, ask, floor, trace)
+        _route(view, ask, floor, trace, without)
     except NotReady as error:
         raise _not_ready(str(error), "no_ready_replica") from error
 
 
-def _route(view: View, ask: Ask, floor: float | None, trace: Trace) -> None:
+def _route(
+    view: View, ask: Ask, floor: float | None, trace: Trace, without: Collection[str]
+) -> None:
     assert view.router is not None
     earlier = tuple(map(storable, ask.earlier))
-    decision = view.router.choose(storable(ask.text or ""), view.models, earlier)
+    models = tuple(m for m in view.models if m not in without) if without else view.models
+    decision = view.router.choose(storable(ask.text or ""), models, earlier)
     if decision.confidence:  # without a classifier the class is only the router's way out
         trace.query_class = decision.query_class
-    trace.model = decision.model
-    if floor is not None and not _reaches(view, decision.model, decision.query_class, floor):
-        trace.model = _better(view, decision.query_class, floor)
+    trace.model, trace.escalate_to = decision.model, decision.escalate_to
+    if decision.escalate_to:
+        trace.threshold = decision.threshold
+        if not can_be_judged(ask.payload):
+            trace.model, trace.escalate_to = decision.escalate_to, ""
+    if floor is not None and not _good_enough(view, trace, decision.query_class, floor):
+        trace.model, trace.escalate_to = _better(view, decision.query_class, floor), ""
+
+
+def _good_enough(view: View, trace: Trace, query_class: str, floor: float) -> bool:
+    if not trace.escalate_to:
+        return _reaches(view, trace.model, query_class, floor)
+    key = (query_class, trace.model, trace.escalate_to, trace.threshold)
+    return view.cascades.get(key, -1.0) >= floor
 
 
 def _better(view: View, query_class: str, floor: float) -> str:

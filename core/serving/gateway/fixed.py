@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core.domain.deployment import SERVING, Replica, ReplicaState
 from core.domain.ids import utc_now
-from core.domain.plan import ReplicaKind, ServingPlan, make_plan
+from core.domain.plan import ReplicaKind
 from core.errors import InvalidInput
+from core.scenario.plans import plan_of
 from core.scenario.schema import PlanSection
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ class FixedFleet:
                 f"The plan file {path} cannot be used: {error}",
                 "`boute export kubernetes` writes it; see BOUTE_PLAN_FILE.",
             ) from error
-        self.plan = _plan(document.plan)
+        self.plan = plan_of(document.plan)
         self._services = document.services
         self._since = utc_now()
 
@@ -80,15 +81,6 @@ class FixedFleet:
             host=address,
             port=service.port,
         )
-
-
-def _plan(section: PlanSection) -> ServingPlan:
-    """As `core.scenario.facts.plan_of`, which would load all that estimates need."""
-    routing: dict[str, dict[str, float]] = {}
-    for route in section.routing:
-        routing.setdefault(route.query_class, {})[route.model] = route.share
-    kinds = {ReplicaKind(p.model, p.sku, p.tp, p.pp): p.replicas for p in section.placement}
-    return make_plan(kinds, routing)
 
 
 def _addresses(host: str, port: int) -> list[str]:

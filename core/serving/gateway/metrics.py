@@ -38,6 +38,12 @@ class Metrics:
         self._tokens = Counter(
             _name("tokens"), "Tokens as engines counted them.", (*BY, "direction"), registry=here
         )
+        self._cascades = Counter(
+            _name("cascades"),
+            "First calls of cascades: accepted, escalated, or failed and escalated.",
+            (*BY, "outcome"),
+            registry=here,
+        )
         self._refused = Counter(
             _name("refused"), "Requests the gateway itself refused.", ("code",), registry=here
         )
@@ -62,6 +68,8 @@ class Metrics:
         if children is None:
             children = self._known[key] = self._children(*key)
         children.requests.inc()
+        if record.first_model or record.confidence is not None:
+            self._count_cascade(record)
         if record.input_tokens:
             children.input_tokens.inc(record.input_tokens)
         if record.output_tokens:
@@ -69,6 +77,15 @@ class Metrics:
         if record.status < 400:
             children.e2e_s.observe(record.e2e_ms / 1000)
             children.ttft_s.observe((record.ttft_ms or record.e2e_ms) / 1000)
+
+    def _count_cascade(self, record: RequestRecord) -> None:
+        labels = (record.first_model or record.model, record.query_class)
+        outcome = "accepted"
+        if record.first_model:
+            outcome = "failed" if record.confidence is None else "escalated"
+            self._tokens.labels(*labels, "input").inc(record.first_input_tokens or 0)
+            self._tokens.labels(*labels, "output").inc(record.first_output_tokens or 0)
+        self._cascades.labels(*labels, outcome).inc()
 
     def _children(self, model: str, query_class: str, status: int) -> "_Children":
         labels = (model, query_class)

@@ -1,6 +1,8 @@
 """Passes a request to a replica and its answer back, chunk by chunk."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from aiohttp import web
 
@@ -8,6 +10,7 @@ from core.serving.gateway.body import Ask
 from core.serving.gateway.breaker import Breaker
 from core.serving.gateway.dispatch import Dispatch, Ticket, Weight, no_answer
 from core.serving.gateway.errors import UPSTREAM, ApiError
+from core.serving.gateway.judging import FirstAnswer, telling
 from core.serving.gateway.speed import CHARS_PER_TOKEN, OutputLengths
 from core.serving.gateway.sse import Usage, UsageFilter, usage_of_body
 from core.serving.gateway.state import ViewKeeper
@@ -17,6 +20,8 @@ from core.serving.gateway.upstream import EVENT_STREAM, Connection, Connections,
 MOST_TRIES = 3
 MAY_BE_THE_REQUEST = frozenset({500, 501})
 """Server errors that may be the request's own doing: they say nothing about the replica."""
+ENGINE_DIED = b"EngineCore encountered an issue"
+"""What a vLLM server says of its engine, once dead, while it has not ended itself yet."""
 STREAM_BROKE = b'data: {"error": {"message": "The replica died during the answer.", "type": '
 STREAM_BROKE += b'"upstream_error", "param": null, "code": 502}}\n\n'
 STREAM_LATE = b'data: {"error": {"message": "The answer took too long.", "type": '
@@ -27,6 +32,15 @@ KEPT |= {"retry-after": "Retry-After"}
 
 class _TryAnother(Exception):
     """The replica answered with an error of its own, and another one may do better."""
+
+
+class _EndedLate(Exception):
+    """The time was over in the middle of a stream to the caller, who was told."""
+
+
+Passed = TypeVar("Passed")
+Pass = Callable[[Connection, web.BaseRequest, Ask, Trace, Ticket], Awaitable[Passed]]
+"""What becomes of an answer whose head has come."""
 
 
 class Relay:
@@ -70,12 +84,48 @@ class Relay:
         Raises:
             ApiError: 503 no ready replica, 429 all are full, 502 none answered.
         """
+        try:
+            return await self._tried(request, ask, trace, weight, self._pass)
+        except _EndedLate:
+            assert trace.response is not None
+            return trace.response
+
+    async def hold_back(
+        self, request: web.BaseRequest, ask: Ask, trace: Trace, weight: Weight
+    ) -> FirstAnswer | None:
+        """Ask the first model of a cascade, and hold back what comes.
+
+        Reading ends, and with it the engine's work, once the answer cannot be accepted any more;
+        it costs what was made until then.
+
+        Returns:
+            The answer, as far as it was read; None for an error of the engine.
+
+        Raises:
+            ApiError: As `answer`.
+        """
+
+        async def hold(
+            connection: Connection, _: web.BaseRequest, __: Ask, trace: Trace, ticket: Ticket
+        ) -> FirstAnswer | None:
+            return await self._hold(connection, ask, trace, ticket)
+
+        return await self._tried(request, telling(ask), trace, weight, hold)
+
+    async def _tried(
+        self,
+        request: web.BaseRequest,
+        ask: Ask,
+        trace: Trace,
+        weight: Weight,
+        pass_on: Pass[Passed],
+    ) -> Passed:
         tried: list[str] = []
         error: Unreachable | None = None
         for _ in range(MOST_TRIES):
             ticket = await self._dispatch.take(trace.model, weight, tried)
             try:
-                return await self._on(ticket, request, ask, trace, tried)
+                return await self._on(ticket, request, ask, trace, tried, pass_on)
             except _TryAnother:
                 tried.append(ticket.replica.replica_id)
             except Unreachable as problem:
@@ -97,8 +147,14 @@ class Relay:
         raise no_answer(trace.model, error)
 
     async def _on(
-        self, ticket: Ticket, request: web.BaseRequest, ask: Ask, trace: Trace, tried: list[str]
-    ) -> web.StreamResponse:
+        self,
+        ticket: Ticket,
+        request: web.BaseRequest,
+        ask: Ask,
+        trace: Trace,
+        tried: list[str],
+        pass_on: Pass[Passed],
+    ) -> Passed:
         trace.replica_id = ticket.replica.replica_id
         connection = await self._connections.open(ticket.replica)
         try:
@@ -106,17 +162,14 @@ class Relay:
                 connection.send(*_request(request.path, ask, trace, ticket))
                 await connection.head()
                 self._judge(connection.status, ticket, trace, tried)
-                if connection.headers.get("content-type", "").startswith(EVENT_STREAM):
-                    return await self._pass_stream(connection, request, ask, trace, ticket)
-                return await self._pass_whole(connection, ask, trace, ticket)
+                return await pass_on(connection, request, ask, trace, ticket)
         except TimeoutError:
-            return await self._end_late(request, trace, ticket)
+            await self._end_late(request, trace, ticket)
+            raise _EndedLate from None
         finally:
             self._connections.give_back(connection)
 
-    async def _end_late(
-        self, request: web.BaseRequest, trace: Trace, ticket: Ticket
-    ) -> web.StreamResponse:
+    async def _end_late(self, request: web.BaseRequest, trace: Trace, ticket: Ticket) -> None:
         """Say that the time is over to a caller who reads; leave one who does not."""
         if trace.response is None:
             self._breaker.failed(ticket.replica, refused=False)
@@ -128,7 +181,6 @@ class Relay:
         elif transport is not None:
             await trace.response.write(STREAM_LATE)
             await trace.response.write_eof()
-        return trace.response
 
     def _judge(self, status: int, ticket: Ticket, trace: Trace, tried: list[str]) -> None:
         """Learn from an answer's status how the replica is."""
@@ -141,11 +193,42 @@ class Relay:
         if len(tried_too) < MOST_TRIES and self._dispatch.other_than(trace.model, tried_too):
             raise _TryAnother
 
+    async def _pass(
+        self,
+        connection: Connection,
+        request: web.BaseRequest,
+        ask: Ask,
+        trace: Trace,
+        ticket: Ticket,
+    ) -> web.StreamResponse:
+        if connection.headers.get("content-type", "").startswith(EVENT_STREAM):
+            return await self._pass_stream(connection, request, ask, trace, ticket)
+        return await self._pass_whole(connection, ask, trace, ticket)
+
+    async def _hold(
+        self, connection: Connection, ask: Ask, trace: Trace, ticket: Ticket
+    ) -> FirstAnswer | None:
+        if connection.status != 200:
+            return None
+        first = FirstAnswer(ask, trace.threshold)
+        trace.answered = True
+        try:
+            while not first.hopeless and (chunk := await connection.chunk()):
+                before = first.events
+                first.feed(chunk)
+                self._dispatch.progress(ticket, first.events - before)
+        finally:
+            trace.usage = first.usage
+            self._note_cost(ask, trace, ticket, first.events)
+        return first
+
     async def _pass_whole(
         self, connection: Connection, ask: Ask, trace: Trace, ticket: Ticket
     ) -> web.Response:
         """Return an answer that is one JSON document, or an error of the engine."""
         content = await connection.body()
+        if connection.status == 500 and ENGINE_DIED in content:
+            raise Unreachable("its engine died")
         trace.answered = True
         trace.note_bytes()
         trace.status = connection.status
@@ -169,7 +252,11 @@ class Relay:
         trace: Trace,
         ticket: Ticket,
     ) -> web.StreamResponse:
-        """Pass events on as they come, but for the usage event when only BOute wanted it."""
+        """Pass events on as they come, but for the usage event when only BOute wanted it.
+
+        Nothing goes out before the first event: until then another replica may still answer.
+        """
+        first = await connection.chunk()
         trace.answered = True
         trace.status = connection.status
         headers = {"Content-Type": connection.headers["content-type"], "Cache-Control": "no-cache"}
@@ -179,7 +266,7 @@ class Relay:
         events = UsageFilter(strip=not ask.wants_usage)
         try:
             await response.prepare(request)
-            await self._pump(connection, response, events, trace, ticket)
+            await self._pump(first, connection, response, events, trace, ticket)
             await response.write_eof()
         except ConnectionResetError:
             trace.status = CALLER_GONE
@@ -190,6 +277,7 @@ class Relay:
 
     async def _pump(
         self,
+        chunk: bytes,
         connection: Connection,
         response: web.StreamResponse,
         events: UsageFilter,
@@ -198,13 +286,6 @@ class Relay:
     ) -> None:
         """Raises ConnectionResetError when the caller is gone."""
         while True:
-            try:
-                chunk = await connection.chunk()
-            except Unreachable:
-                # The status line is gone already: say it in the stream, as engines do.
-                trace.status = 502
-                await response.write(STREAM_BROKE)
-                return
             before = events.events
             passed = events.feed(chunk) if chunk else events.end()
             if passed:
@@ -212,6 +293,13 @@ class Relay:
                 await response.write(passed)
                 self._dispatch.progress(ticket, events.events - before)
             if not chunk:
+                return
+            try:
+                chunk = await connection.chunk()
+            except Unreachable:
+                # The status line is gone already: say it in the stream, as engines do.
+                trace.status = 502
+                await response.write(STREAM_BROKE)
                 return
 
     def _note_cost(self, ask: Ask, trace: Trace, ticket: Ticket, seen_tokens: int) -> None:

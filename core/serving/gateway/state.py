@@ -3,6 +3,7 @@ than about a second unless the database is away.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import fmean
 
+from core.domain.cascade import CascadeKey
 from core.domain.deployment import SERVING, Replica, ReplicaState
 from core.domain.fleet import price_in_force
 from core.domain.ids import utc_now
@@ -42,6 +44,7 @@ class View:
         replicas: Ready replicas per model.
         speeds: How fast replica kinds are, and their price.
         quality: Lower bound of the quality per (model, query class).
+        cascades: The same per cascade.
         callers: Who has a working key.
         month: First UTC day of the month that `spent_usd` adds up, ISO format.
         spent_usd: Cost of that month per tenant, as far as it was written.
@@ -53,6 +56,7 @@ class View:
     replicas: Mapping[str, tuple[Replica, ...]] = field(default_factory=dict)
     speeds: Mapping[ReplicaKind, Speed] = field(default_factory=dict)
     quality: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    cascades: Mapping[CascadeKey, float] = field(default_factory=dict)
     callers: Callers = field(default_factory=dict)
     month: str = ""
     spent_usd: Mapping[str, float] = field(default_factory=dict)
@@ -99,6 +103,8 @@ class ViewKeeper:
         self._unusable: int | None = None
         self._read_at_s: float | None = None
         self._wake = asyncio.Event()
+        self._begun = self._ended = 0
+        self._reading_ended = asyncio.Event()
         self._speeds: Mapping[ReplicaKind, Speed] = {}
         self._speeds_until_s = 0.0
         self._followers: list[Callable[[], None]] = []
@@ -115,6 +121,15 @@ class ViewKeeper:
     def refresh_soon(self) -> None:
         """Read again now: a replica did not answer, so the view is probably out of date."""
         self._wake.set()
+
+    async def newer(self, patience_s: float) -> None:
+        """Wait for a reading that begins from now on; at most so long."""
+        wanted = self._begun + 1
+        self._wake.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                while self._ended < wanted:
+                    await self._reading_ended.wait()
 
     async def run(self) -> None:
         """Refresh until cancelled."""
@@ -133,7 +148,10 @@ class ViewKeeper:
         Args:
             quiet: Do not log a failure (it was already logged).
         """
+        self._begun += 1
+        number = self._begun
         [found] = await asyncio.gather(asyncio.to_thread(self._read), return_exceptions=True)
+        self._end_reading(number, found)
         if isinstance(found, BaseException):
             # Whatever went wrong, traffic goes on with what was known.
             if not quiet:
@@ -141,11 +159,17 @@ class ViewKeeper:
             return False
         if quiet:
             log.info("the database answers again")
-        self._note_change(found)
-        self.view, self._read_at_s = found, time.monotonic()
-        for changed in self._followers:
-            changed()
         return True
+
+    def _end_reading(self, number: int, found: View | BaseException) -> None:
+        if isinstance(found, View):
+            self._note_change(found)
+            self.view, self._read_at_s = found, time.monotonic()
+            for changed in self._followers:
+                changed()
+        self._ended = max(self._ended, number)
+        ended, self._reading_ended = self._reading_ended, asyncio.Event()
+        ended.set()
 
     def _note_change(self, found: View) -> None:
         if found.plan_id != self.view.plan_id:
@@ -170,6 +194,7 @@ class ViewKeeper:
                     work, {r.kind for its in replicas.values() for r in its}
                 ),
                 quality={(e.model, e.query_class): e.lower for e in work.outcomes.estimates()},
+                cascades={c.key: c.lower for c in work.outcomes.cascades()},
                 callers=callers_of(work.tenants.all(), work.api_keys.all()),
                 month=month,
                 spent_usd=work.usage.cost_by_tenant(month),
@@ -181,12 +206,10 @@ class ViewKeeper:
         """Return the plan to follow and the replicas that are ready."""
         if self._fleet is not None:
             return self._fleet.plan, _by_model(self._fleet.replicas())
-        active = work.deployments.active()
-        ready = [
-            replica
-            for replica in work.replicas.unfinished()
-            if replica.owner == SERVING and replica.state is ReplicaState.READY and replica.wanted
-        ]
+        ready, active = _ready(work), work.deployments.active()
+        # Two reads are two moments: a switch in between would pair a plan with others' replicas.
+        while (again := _ready(work)) != ready:
+            ready, active = again, work.deployments.active()
         return active.plan if active else None, _by_model(ready)
 
     def _known_speeds(
@@ -214,6 +237,14 @@ class ViewKeeper:
             self._unusable = newest[0]
             log.error("classifier %d cannot be used: %s", newest[0], error)
             return None
+
+
+def _ready(work: UnitOfWork) -> list[Replica]:
+    return [
+        replica
+        for replica in work.replicas.unfinished()
+        if replica.owner == SERVING and replica.state is ReplicaState.READY and replica.wanted
+    ]
 
 
 def _by_model(replicas: Iterable[Replica]) -> dict[str, tuple[Replica, ...]]:

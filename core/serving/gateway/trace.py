@@ -18,6 +18,15 @@ LONGEST_NAME = 256
 CALLER_GONE = 499  # what nginx made customary for "the client closed the connection"
 
 
+@dataclass(frozen=True, slots=True)
+class FirstCall:
+    """The call of a cascade whose answer, if there was one, was thrown away."""
+
+    model: str
+    usage: Usage
+    cost_usd: float | None
+
+
 @dataclass
 class Trace:
     """One request.
@@ -29,6 +38,10 @@ class Trace:
         response: The stream, once it has begun.
         caller: Whose key it came with; None without one.
         cost_usd: What the answer cost; None when unknown or there was none.
+        escalate_to: Model to ask instead when `model` is unsure of its answer; empty for none.
+        threshold: Mean token log-probability below which it counts as unsure.
+        confidence: That of the first answer of a cascade.
+        first: The call that was escalated from.
     """
 
     request_id: str = field(default_factory=new_id)
@@ -49,6 +62,28 @@ class Trace:
     prompt: str | None = None
     caller: Caller | None = None
     cost_usd: float | None = None
+    escalate_to: str = ""
+    threshold: float = 0.0
+    confidence: float | None = None
+    first: FirstCall | None = None
+
+    @property
+    def spent_usd(self) -> float:
+        """What was spent so far, on the first call too."""
+        return (self.cost_usd or 0.0) + (self.first.cost_usd or 0.0 if self.first else 0.0)
+
+    @property
+    def used_tokens(self) -> int:
+        """Prompt and answer tokens so far, of the first call too."""
+        calls = [self.usage, *([self.first.usage] if self.first else [])]
+        return sum((u.input_tokens or 0) + (u.output_tokens or 0) for u in calls)
+
+    def escalate(self) -> None:
+        """Turn from the first model of a cascade to the next one."""
+        self.first = FirstCall(self.model, self.usage, self.cost_usd)
+        self.model, self.escalate_to = self.escalate_to, ""
+        self.replica_id, self.answered, self.status = "", False, 500
+        self.usage, self.cost_usd = Usage(), None
 
     def note(self, ask: Ask, *, with_prompt: bool) -> None:
         """Take over what the caller asked for."""
@@ -71,11 +106,14 @@ class Trace:
             "Replica": self.replica_id,
             "Plan": self.plan_id,
             "Request-Id": self.request_id,
+            "Escalated-From": self.first.model if self.first else "",
+            "Confidence": "" if self.confidence is None else f"{self.confidence:.4f}",
         }
         return {f"X-BOute-{name}": _sayable(value) for name, value in known.items() if value}
 
     def record(self) -> RequestRecord:
         """Return the record of the finished request."""
+        first = self.first
         return RequestRecord(
             request_id=self.request_id,
             at=self.at,
@@ -94,6 +132,11 @@ class Trace:
             tenant_id=self.caller.tenant.tenant_id if self.caller else "",
             key_id=self.caller.key_id if self.caller else "",
             cost_usd=self.cost_usd if self.answered else None,
+            confidence=self.confidence,
+            first_model=first.model if first else "",
+            first_input_tokens=first.usage.input_tokens if first else None,
+            first_output_tokens=first.usage.output_tokens if first else None,
+            first_cost_usd=first.cost_usd if first else None,
         )
 
     def _since_start_ms(self, at_s: float) -> float:
