@@ -101,7 +101,7 @@ def guard_in_words(guard: Guard) -> str:
     slow = f", or P95 is above {seconds(guard.max_p95_e2e_s)}" if guard.max_p95_e2e_s else ""
     return (
         f"Back to the plan before it when, within {guard.minutes:g} minutes, more than "
-        f"{guard.max_error_rate:.0%} of requests fail{slow}"
+        f"{percent(guard.max_error_rate, 0)} of requests fail{slow}"
     )
 
 

@@ -46,9 +46,8 @@ def breach(guard: Guard, answered: Answered) -> str:
     """
     total = answered.whole + answered.failed
     if total and wilson(answered.failed / total, total)[0] > guard.max_error_rate:
-        return (
-            f"{answered.failed} of {total} requests failed (more than {guard.max_error_rate:.0%})."
-        )
+        allowed = f"{100 * guard.max_error_rate:.0f} %"
+        return f"{answered.failed} of {total} requests failed (more than {allowed})."
     late = answered.whole and wilson(answered.slow / answered.whole, answered.whole)[0]
     if guard.max_p95_e2e_s is not None and late > 1 - PERCENTILE:
         return (

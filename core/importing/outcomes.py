@@ -1,7 +1,6 @@
 """Outcomes that others scored: who answered what how well, from tables and from lm-eval."""
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from core.domain.quality import Outcome
@@ -91,7 +90,8 @@ def parse_outcomes(
 
     A table has a row per query and model (columns `query`, `model`, `score`, and perhaps
     `query_class`, `output_tokens`), or a row per query and columns `score__MODEL`. The same
-    query answered several times by a model counts once, with the mean.
+    query answered several times by a model counts once, with the last answer: a mean of right and
+    wrong ones would be a graded score.
 
     Args:
         content: The file; at most 64 MiB and 500,000 rows.
@@ -152,36 +152,35 @@ def _joined(
 ) -> tuple[tuple[Outcome, ...], list[str]]:
     """Return an outcome per query and model, and what there is to say about that."""
     default = name_of("query class", default_class)
-    answers: dict[tuple[str, str], list[Found]] = defaultdict(list)
+    answers: dict[tuple[str, str], Found] = {}
     count = 0
     for count, row in enumerate(rows, 1):
         if count > MAX_OUTCOMES:
             raise InvalidInput(
                 f"The file has more than {MAX_OUTCOMES:,} scored answers.", "Import a part of it."
             )
-        answers[row.query, row.model].append(row)
+        answers[row.query, row.model] = row
     outcomes = tuple(_outcome(its, default, job_id, metric) for its in answers.values())
     _require_few("query classes", {its.query_class for its in outcomes}, MAX_CLASSES)
     _require_few("models", {its.model for its in outcomes}, MAX_MODELS)
     notes = []
     if count > len(outcomes):
         notes.append(
-            f"{count - len(outcomes):,} answers to a query that the model had answered already "
-            "count with it as one, by their mean."
+            f"Left out: {count - len(outcomes):,} answers to a query that the model answers again "
+            "further down; the last one counts."
         )
     if outcomes and not any(its.output_tokens for its in outcomes):
         notes.append("Lengths of answers are not in the file.")
     return outcomes, notes
 
 
-def _outcome(answers: Sequence[Found], default_class: str, job_id: str, metric: str) -> Outcome:
-    first = answers[0]
+def _outcome(its: Found, default_class: str, job_id: str, metric: str) -> Outcome:
     return Outcome(
-        query=first.query,
-        query_class=first.query_class or default_class,
-        model=first.model,
-        score=sum(its.score for its in answers) / len(answers),
-        output_tokens=round(sum(its.output_tokens for its in answers) / len(answers)),
+        query=its.query,
+        query_class=its.query_class or default_class,
+        model=its.model,
+        score=its.score,
+        output_tokens=its.output_tokens,
         job_id=job_id,
         metric=metric,
     )

@@ -5,12 +5,14 @@ from dataclasses import dataclass, replace
 
 from core.domain.plan import ReplicaKind
 from core.profiling.client import Answer
+from core.routing.answer_lengths import AcceptedLengths
 from core.routing.policy import Decision
 
 Call = tuple[ReplicaKind, Answer]
 """An answer, and which kind of replica gave it."""
-Ask = Callable[[str, float | None], Awaitable[Call]]
-"""Asks a model; with a threshold, how sure it is of its answer too, which may be stopped then."""
+Ask = Callable[[str, float | None, int | None], Awaitable[Call]]
+"""Asks a model. With a threshold, how sure it is too: an answer may be stopped that would not
+reach it within so many tokens, or the most allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +34,24 @@ class Cascaded:
         return len(self.calls) > 1
 
 
-async def cascaded(decision: Decision, ask: Ask) -> Cascaded:
-    """Ask the decision's model, and the one it escalates to when that is unsure or fails."""
+async def cascaded(decision: Decision, ask: Ask, lengths: AcceptedLengths) -> Cascaded:
+    """Ask the decision's model, and the one it escalates to when that is unsure or fails.
+
+    Args:
+        lengths: Of answers accepted before; learns from this one.
+    """
     if not decision.escalate_to:
-        only = await ask(decision.model, None)
+        only = await ask(decision.model, None, None)
         return Cascaded(only[1], (only,))
-    first = await ask(decision.model, decision.threshold)
+    of = decision.model, decision.query_class
+    first = await ask(decision.model, decision.threshold, lengths.most(*of, None))
     _, answer = first
     unsure = answer.confidence is None or answer.confidence < decision.threshold
     if not unsure and not answer.error:
+        lengths.accepted(*of, answer.output_tokens)
         held_back = None if answer.ttft_ms is None else answer.e2e_ms
         return Cascaded(replace(answer, ttft_ms=held_back), (first,))
-    second = await ask(decision.escalate_to, None)
+    second = await ask(decision.escalate_to, None, None)
     return Cascaded(_after(answer.e2e_ms, second[1]), (first, second))
 
 

@@ -72,6 +72,7 @@ async def ask(
     cache_salt: str = "",
     logprobs: bool = False,
     unsure_below: float | None = None,
+    likely_tokens: int | None = None,
 ) -> Answer:
     """Send one user message, streamed, at temperature 0. Failures are values, not exceptions.
 
@@ -85,6 +86,7 @@ async def ask(
         logprobs: Have the engine tell how sure it was of each token.
         unsure_below: Have it tell, and stop reading, and with that the engine, once the answer's
             confidence is certain to end below this.
+        likely_tokens: Longest answer to reckon with for that; None for `max_tokens`.
     """
     body: dict[str, Any] = {
         "model": model,
@@ -108,7 +110,8 @@ async def ask(
                 reading.error = f"HTTP {response.status}: {(await response.text())[:300]}"
                 reading.transient = response.status >= 500 or response.status == 429
             else:
-                await reading.read(response.content, unsure_below, max_tokens)
+                most = min(max_tokens, likely_tokens or max_tokens)
+                await reading.read(response.content, unsure_below, most)
     except TimeoutError:
         reading.error = f"No complete answer within {session.timeout.total:g} s."
     except (aiohttp.ClientError, ValueError) as error:
@@ -132,13 +135,13 @@ class _Reading:
         self._confidence = Confidence()
 
     async def read(
-        self, stream: aiohttp.StreamReader, unsure_below: float | None, max_tokens: int
+        self, stream: aiohttp.StreamReader, unsure_below: float | None, most_tokens: int
     ) -> None:
         """Read events to the end, or until the answer is certain to be an unsure one."""
         async for line in stream:
             if line.startswith(b"data:"):
                 self._event(line[5:].strip())
-            if unsure_below is not None and self._confidence.hopeless(unsure_below, max_tokens):
+            if unsure_below is not None and self._confidence.hopeless(unsure_below, most_tokens):
                 self.error = UNSURE
                 return
 

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import count
 
 import numpy as np
@@ -22,6 +23,7 @@ from core.profiling.cascade import Call, Cascaded, cascaded
 from core.profiling.client import Answer, ask, open_session
 from core.profiling.load import open_loop, poisson_arrivals_s
 from core.profiling.statistics import first_error, quantile_bounds, spread
+from core.routing.answer_lengths import AcceptedLengths
 from core.routing.classifier import QueryClassifier
 from core.routing.policy import Router, in_turn, pick_replica
 
@@ -115,6 +117,7 @@ class LiveEvaluator:
         turns = count()
         fraction = self._progress_so_far()
         done: dict[int, Cascaded] = {}
+        lengths = AcceptedLengths()
 
         def report(_: float, number: int) -> None:
             text = f"Measuring plan {plan.plan_id}: {number} of {len(queries)} answers"
@@ -122,7 +125,9 @@ class LiveEvaluator:
 
         async with open_session() as session:
 
-            async def call(model: str, query: Query, threshold: float | None) -> Call:
+            async def call(
+                query: Query, model: str, threshold: float | None, likely_tokens: int | None
+            ) -> Call:
                 able = [r for r in replicas if r.kind.model == model]
                 replica = pick_replica(in_turn(able, next(turns)), outstanding)
                 outstanding[replica.replica_id] += 1
@@ -134,6 +139,7 @@ class LiveEvaluator:
                         query.text,
                         self._query_set.max_tokens,
                         unsure_below=threshold,
+                        likely_tokens=likely_tokens,
                     )
                 finally:
                     outstanding[replica.replica_id] -= 1
@@ -142,9 +148,7 @@ class LiveEvaluator:
             async def ask_one(numbered: tuple[int, Query]) -> Answer:
                 number, query = numbered
                 decision = router.choose(query.text)
-                done[number] = await cascaded(
-                    decision, lambda model, threshold: call(model, query, threshold)
-                )
+                done[number] = await cascaded(decision, partial(call, query), lengths)
                 return done[number].answer
 
             answers = await open_loop(ask_one, list(enumerate(queries)), arrivals_s, report)

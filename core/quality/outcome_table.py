@@ -1,9 +1,8 @@
 """Outcomes by query and model: what a predictor learns from."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from statistics import fmean
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,15 +58,9 @@ def of_one_metric(outcomes: Sequence[Outcome]) -> tuple[list[Outcome], list[str]
 
 
 def distinct_answers(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Return one outcome per query and model, with the mean score and length of repeated ones."""
-    answers: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
-    for outcome in outcomes:
-        answers[outcome.query, outcome.model].append(outcome)
-    return [
-        replace(
-            its[-1],
-            score=fmean(answer.score for answer in its),
-            output_tokens=round(fmean(answer.output_tokens for answer in its)),
-        )
-        for its in answers.values()
-    ]
+    """Return one outcome per query and model: of repeated ones the newest.
+
+    Args:
+        outcomes: The oldest first.
+    """
+    return list({(its.query, its.model): its for its in outcomes}.values())

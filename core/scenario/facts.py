@@ -19,14 +19,8 @@ from core.importing.traces import parse_trace
 from core.scenario.plans import plan_of
 from core.scenario.profiles import read_profiles
 from core.scenario.reading import FileReader
-from core.scenario.schema import (
-    CascadeEntry,
-    FleetEntry,
-    QualityEntry,
-    Scenario,
-    TraceFile,
-    WorkloadSection,
-)
+from core.scenario.schema import FleetEntry, Scenario, TraceFile, WorkloadSection
+from core.scenario.schema_quality import CascadeEntry, QualityEntry
 from core.scenario.values import moment, values
 
 WORKLOAD_ID = "scenario"
@@ -142,6 +136,8 @@ def _estimate(entry: QualityEntry, now: datetime) -> QualityEstimate:
         upper=upper,
         output_tokens_mean=entry.output_tokens_mean,
         measured_at=moment(entry.measured_at, now),
+        metric=entry.metric,
+        provenance=entry.provenance,
     )
 
 

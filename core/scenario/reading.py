@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from core.errors import InvalidInput
-from core.scenario.schema import PlanSection, Scenario, Section
+from core.scenario.schema import PlanSection, Scenario
+from core.scenario.section import Section
 from core.scenario.yaml_values import HINT, MAX_BYTES, Document, parse_yaml
 
 SHOWN_ERRORS = 5

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from core.scenario.schema import Section
+from core.scenario.section import Section
 
 
 def moment(given: datetime | None, now: datetime) -> datetime:

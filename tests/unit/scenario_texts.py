@@ -99,7 +99,10 @@ def profiles(draw: st.DrawFn, kind: ReplicaKind) -> Profile:
 def estimates(draw: st.DrawFn, model: str, query_class: str) -> QualityEstimate:
     low, mean, high = sorted(draw(st.tuples(*[numbers(0, 1)] * 3)))
     n, tokens = draw(st.integers(0, 10**6)), draw(numbers(0, 1e5))
-    return QualityEstimate(model, query_class, n, mean, low, high, tokens, draw(moments))
+    metric, provenance = draw(names | st.just("")), draw(st.sampled_from(Provenance))
+    return QualityEstimate(
+        model, query_class, n, mean, low, high, tokens, draw(moments), metric, provenance
+    )
 
 
 @st.composite

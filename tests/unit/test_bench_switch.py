@@ -1,6 +1,7 @@
 """The parts of the switch and chaos benchmarks that need no fleet."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 import psutil
 import pytest
@@ -16,7 +18,7 @@ import pytest
 from core.domain.deployment import SERVING, Replica, ReplicaState
 from core.domain.plan import ReplicaKind
 from core.entrypoints.bench import chaos, switch
-from core.entrypoints.bench.chaos_kills import DATABASE, GATEWAY, REPLICA, Kill
+from core.entrypoints.bench.chaos_kills import DATABASE, ENGINE, GATEWAY, REPLICA, Kill, is_meant
 from core.entrypoints.bench.chaos_watch import shared
 from core.entrypoints.bench.live_load import Fate, counts
 from core.entrypoints.bench.live_product import CORES, STUB, double_booked
@@ -31,7 +33,7 @@ def test_a_walk_repeats_with_its_seed_and_never_stands_still() -> None:
     assert walk == switch.random_walk(40, 3)
     assert walk != switch.random_walk(40, 4)
     assert len(walk) == 41
-    assert all(a != b for a, b in zip(walk, walk[1:], strict=False))
+    assert all(a != b for a, b in pairwise(walk))
 
 
 def test_every_plan_fits_and_serves_every_class() -> None:
@@ -104,6 +106,22 @@ def test_a_device_of_two_is_found_in_rows_and_in_reality() -> None:
     assert shared(rows, {"a", "b"}) == []
     assert shared(rows, {"a", "b", "c"}) == ["d1 runs ['a', 'c']"]
     assert double_booked([*rows, replace(rows[1], device_ids=("d1",))]) == ["d1"]
+
+
+def test_only_an_engine_is_killed_as_one() -> None:
+    """vLLM starts others that it can do without."""
+    kind = ReplicaKind("small", "stub")
+    row = Replica("a", SERVING, kind, True, ReplicaState.READY, START, pid=os.getpid())
+    assert is_meant(REPLICA, row, psutil.Process())
+    assert not is_meant(ENGINE, row, psutil.Process())
+    with subprocess.Popen(["sleep", "600"]) as engine, subprocess.Popen(["cat"]) as other:
+        deadline_s = time.monotonic() + PATIENCE_S
+        while not is_meant(ENGINE, row, psutil.Process(engine.pid)):
+            assert time.monotonic() < deadline_s  # it has its name once it runs
+        assert not is_meant(ENGINE, row, psutil.Process(other.pid))
+        assert not is_meant(REPLICA, row, psutil.Process(engine.pid))
+        for process in (engine, other):
+            process.kill()
 
 
 @pytest.fixture

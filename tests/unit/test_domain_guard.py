@@ -14,8 +14,8 @@ GUARD = Guard(max_error_rate=0.05, max_p95_e2e_s=2.0)
     [
         (Answered(0, 0, 0), ""),
         (Answered(19, 1, 0), ""),  # 5 %, and of few
-        (Answered(0, 3, 0), "3 of 3 requests failed (more than 5%)."),
-        (Answered(80, 20, 0), "20 of 100 requests failed (more than 5%)."),
+        (Answered(0, 3, 0), "3 of 3 requests failed (more than 5 %)."),
+        (Answered(80, 20, 0), "20 of 100 requests failed (more than 5 %)."),
         (Answered(100, 0, 6), ""),
         (Answered(100, 0, 15), "15 of 100 answers took longer than 2 s"),
     ],

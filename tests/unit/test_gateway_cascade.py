@@ -14,6 +14,7 @@ from core.domain.plan import ReplicaKind, Route, make_plan
 from core.domain.quality import QualityEstimate
 from core.domain.traffic import RequestRecord
 from core.ports import UnitOfWorkFactory
+from core.routing.answer_lengths import ENOUGH, ROOM
 from tests.contract import samples
 from tests.fakes.gateway_world import (
     EASY_TEXT,
@@ -223,6 +224,19 @@ async def test_a_first_model_is_stopped_as_soon_as_its_answer_is_lost(
     assert record.first_cost_usd
     assert record.cost_usd
     assert record.first_cost_usd < record.cost_usd
+
+
+async def test_no_answer_is_waited_for_that_would_have_to_get_much_longer_than_others(
+    gateway: RunningGateway, small: ScriptedEngine
+) -> None:
+    for _ in range(ENOUGH):
+        async with gateway.ask() as answer:
+            assert answer.headers["X-BOute-Model"] == "small"
+    small.logprob = 2 * ROOM * len(WORDS) * THRESHOLD  # too low for so many tokens to mend
+    small.hold.clear()
+    async with gateway.ask() as answer:
+        assert answer.headers["X-BOute-Model"] == "large"
+    await eventually(lambda: small.stopped_early == 1)
 
 
 @pytest.mark.parametrize(

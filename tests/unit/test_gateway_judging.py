@@ -70,7 +70,7 @@ def stream(parts: list[Any], *, done: bool = True, ending: str = "\n") -> bytes:
 
 
 def read(ask: Ask, content: bytes, threshold: float = -30.0, step: int = 0) -> FirstAnswer:
-    first = FirstAnswer(ask, threshold)
+    first = FirstAnswer(ask, threshold, ask.most_tokens)
     for start in range(0, len(content), step or max(1, len(content))):
         first.feed(content[start : start + (step or len(content))])
     return first
@@ -170,7 +170,7 @@ def test_stopping_early_never_changes_the_verdict(
     values: list[float], threshold: float, room: int
 ) -> None:
     ask = asked(max_tokens=len(values) + room)
-    first = FirstAnswer(ask, threshold)
+    first = FirstAnswer(ask, threshold, ask.most_tokens)
     stopped = False
     for part in [*(stream([one], done=False) for one in events(values)), stream([])]:
         stopped = stopped or first.hopeless

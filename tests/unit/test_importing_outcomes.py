@@ -128,13 +128,10 @@ def test_the_published_outcomes_of_mmlu_pro() -> None:
     assert sum(scores) / len(scores) == pytest.approx(0.437, abs=0.003)
 
 
-def test_repeated_answers_count_once_with_their_mean() -> None:
+def test_of_repeated_answers_the_last_counts() -> None:
     found = parse("query,model,score\na?,m,1\na?,m,0\nb?,m,1\na?,m,0\n")
-    assert [(o.query, o.score) for o in found.outcomes] == [
-        ("a?", pytest.approx(1 / 3)),
-        ("b?", 1),
-    ]
-    assert any(note.startswith("2 answers") for note in found.notes)
+    assert [(o.query, o.score) for o in found.outcomes] == [("a?", 0), ("b?", 1)]
+    assert any(note.startswith("Left out: 2 answers") for note in found.notes)
 
 
 def test_what_the_operator_says_fills_what_the_file_does_not() -> None:

@@ -20,6 +20,7 @@ from core.ports import UnitOfWorkFactory
 from core.profiling.cascade import cascaded
 from core.profiling.client import Answer
 from core.profiling.live import LiveEvaluator
+from core.routing.answer_lengths import AcceptedLengths
 from core.routing.classifier import Classifier
 from core.routing.features import SIZE
 from core.routing.policy import Decision
@@ -241,11 +242,14 @@ async def test_nothing_is_seen_of_a_first_answer_before_it_is_accepted(
     decision = Decision("medium", "small", 1.0, False, "large", UNSURE)
     kinds = {"small": SMALL, "large": LARGE}
 
-    async def ask(asked: str, threshold: float | None) -> tuple[ReplicaKind, Answer]:
+    async def ask(
+        asked: str, threshold: float | None, likely_tokens: int | None
+    ) -> tuple[ReplicaKind, Answer]:
+        assert likely_tokens is None
         assert threshold == (UNSURE if asked == "small" else None)
         return kinds[asked], first if asked == "small" else told()
 
-    came = await cascaded(decision, ask)
+    came = await cascaded(decision, ask, AcceptedLengths())
     assert came.escalated is (model == "large")
     assert [kind.model for kind, _ in came.calls] == ["small", "large"][: len(came.calls)]
     assert (came.answer.ttft_ms, came.answer.e2e_ms) == (ttft_ms, e2e_ms)

@@ -46,6 +46,7 @@ from core.profiling.cascade import Call as RawCall
 from core.profiling.cascade import Cascaded, cascaded
 from core.profiling.client import UNSURE, ask, open_session
 from core.quality.scorers import numeric
+from core.routing.answer_lengths import AcceptedLengths
 from core.routing.policy import Decision, Router
 from core.serving.command_line import engine_version
 from core.settings import Settings
@@ -168,19 +169,21 @@ async def answered(
         CASCADE: router.choose,
     }
     seen: list[Asked] = []
+    lengths = AcceptedLengths()
     async with open_session() as session:
 
         async def one(way: str, question: Question) -> Cascaded:
-            return await cascaded(
-                ways[way](question.text),
-                lambda model, threshold: _call(
+            async def call(model: str, threshold: float | None, likely: int | None) -> RawCall:
+                return await _call(
                     session,
                     replicas[model],
                     question,
                     logprobs=way == SMALL_ALONE,
                     unsure_below=threshold,
-                ),
-            )
+                    likely_tokens=likely,
+                )
+
+            return await cascaded(ways[way](question.text), call, lengths)
 
         for question in questions[:WARM_UP]:
             for way in ways:
@@ -231,6 +234,7 @@ async def _call(
     *,
     logprobs: bool = False,
     unsure_below: float | None = None,
+    likely_tokens: int | None = None,
 ) -> RawCall:
     answer = await ask(
         session,
@@ -240,6 +244,7 @@ async def _call(
         MAX_ANSWER_TOKENS,
         logprobs=logprobs,
         unsure_below=unsure_below,
+        likely_tokens=likely_tokens,
     )
     if answer.error not in ("", UNSURE):
         raise EngineFailed(f"A request failed: {answer.error}", f"Look at {replica.log_path}.")

@@ -19,6 +19,9 @@ ENGINE, DATABASE = "engine core", "database"
 TARGETS = (CONTROLLER, REPLICA, GATEWAY, ENGINE, DATABASE, REPLICA)
 DOWN_S = (0.0, 4.0)
 """For how long PostgreSQL stays away."""
+ENGINES = ("EngineCore", "Worker", "sleep")
+"""In the names of vLLM's processes, and of the one that stands for them in a stub; vLLM starts
+others that it can do without, such as Python's tracker of shared memory."""
 PROGRAMS = {
     CONTROLLER: ("core.entrypoints.bench.stub_fleet", "controller"),
     GATEWAY: ("gateway",),
@@ -87,8 +90,7 @@ class Killer:
             found = []
             for replica in self._live():
                 members = process_group.members(self._launcher.marks(replica))
-                leader = target == REPLICA
-                found += [(replica, p) for p in members if (p.pid == replica.pid) is leader]
+                found += [(replica, p) for p in members if is_meant(target, replica, p)]
             if found:
                 return self._dice.choice(found)
             time.sleep(0.1)
@@ -99,3 +101,12 @@ class Killer:
             live = [r for r in replicas if r.live and r.pid is not None]
             return sorted(live, key=lambda r: r.replica_id)
         return []
+
+
+def is_meant(target: str, replica: Replica, process: psutil.Process) -> bool:
+    """Whether a process of a replica is what a target names: its leader, or an engine process."""
+    if target == REPLICA:
+        return process.pid == replica.pid
+    with contextlib.suppress(psutil.Error):
+        return process.pid != replica.pid and any(e in process.name() for e in ENGINES)
+    return False

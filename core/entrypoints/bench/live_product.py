@@ -21,7 +21,6 @@ from core.demo.first_start import MAX_MODEL_LEN, WEIGHTS
 from core.domain.catalog import ModelSpec
 from core.domain.deployment import (
     LIVE_STATES,
-    SERVING,
     Deployment,
     DeploymentState,
     Replica,
@@ -300,8 +299,3 @@ def seed(product: Product) -> None:
         work.prices.add(Price(fleet.sku, PRICE_USD_PER_HOUR, now))
         work.classifiers.add(classifier.to_bytes(), facts, now)
         work.commit()
-
-
-def serving(replicas: list[Replica]) -> list[Replica]:
-    """Return the deployment's ready replicas."""
-    return [r for r in replicas if r.owner == SERVING and r.state is ReplicaState.READY]

@@ -2,6 +2,7 @@
 
 from aiohttp import web
 
+from core.routing.answer_lengths import AcceptedLengths
 from core.serving.gateway.body import Ask
 from core.serving.gateway.dispatch import Weight
 from core.serving.gateway.errors import ApiError
@@ -26,6 +27,7 @@ class Cascade:
 
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
+        self._lengths = AcceptedLengths()
 
     async def answer(
         self, request: web.BaseRequest, ask: Ask, trace: Trace, weight: Weight
@@ -40,6 +42,10 @@ class Cascade:
         """
         first = await self._first(request, ask, trace, weight)
         if first is not None and first.accepted:
+            made = trace.usage.output_tokens
+            self._lengths.accepted(
+                trace.model, trace.query_class, first.events if made is None else made
+            )
             return await _give(request, ask, trace, first)
         trace.escalate()
         return await self._relay.answer(request, ask, trace, self._relay.weight(ask, trace))
@@ -51,8 +57,9 @@ class Cascade:
 
         The other model may do better, and says itself what is wrong with a request.
         """
+        most_tokens = self._lengths.most(trace.model, trace.query_class, ask.most_tokens)
         try:
-            first = await self._relay.hold_back(request, ask, trace, weight)
+            first = await self._relay.hold_back(request, ask, trace, weight, most_tokens)
         except ApiError as error:
             if error.status == LATE:
                 raise

@@ -59,17 +59,19 @@ class FirstAnswer:
     Args:
         ask: What the caller asked.
         threshold: Mean token log-probability from which on the answer is accepted.
+        most_tokens: Longest answer to reckon with; None when nothing bounds it.
 
     Attributes:
         usage: Tokens so far, as the engine counted them.
         events: Events so far: about one per token.
     """
 
-    def __init__(self, ask: Ask, threshold: float) -> None:
+    def __init__(self, ask: Ask, threshold: float, most_tokens: int | None) -> None:
         self.usage = Usage()
         self.events = 0
         self._ask = ask
         self._threshold = threshold
+        self._most_tokens = most_tokens
         self._confidence = Confidence()
         self._rest = b""
         self._answer: list[dict[str, Any]] = []
@@ -89,10 +91,9 @@ class FirstAnswer:
     @property
     def hopeless(self) -> bool:
         """Whether the answer will not be accepted, however it goes on."""
-        most = self._ask.most_tokens
-        if self._broken or most is None:
+        if self._broken or self._most_tokens is None:
             return self._broken
-        return self._confidence.hopeless(self._threshold, most)
+        return self._confidence.hopeless(self._threshold, self._most_tokens)
 
     def feed(self, chunk: bytes) -> None:
         """Take bytes from the engine."""

@@ -91,12 +91,20 @@ class Relay:
             return trace.response
 
     async def hold_back(
-        self, request: web.BaseRequest, ask: Ask, trace: Trace, weight: Weight
+        self,
+        request: web.BaseRequest,
+        ask: Ask,
+        trace: Trace,
+        weight: Weight,
+        most_tokens: int | None,
     ) -> FirstAnswer | None:
         """Ask the first model of a cascade, and hold back what comes.
 
         Reading ends, and with it the engine's work, once the answer cannot be accepted any more;
         it costs what was made until then.
+
+        Args:
+            most_tokens: Longest answer to reckon with for that; None when nothing bounds it.
 
         Returns:
             The answer, as far as it was read; None for an error of the engine.
@@ -108,7 +116,8 @@ class Relay:
         async def hold(
             connection: Connection, _: web.BaseRequest, __: Ask, trace: Trace, ticket: Ticket
         ) -> FirstAnswer | None:
-            return await self._hold(connection, ask, trace, ticket)
+            first = FirstAnswer(ask, trace.threshold, most_tokens)
+            return await self._hold(first, connection, ask, trace, ticket)
 
         return await self._tried(request, telling(ask), trace, weight, hold)
 
@@ -206,11 +215,10 @@ class Relay:
         return await self._pass_whole(connection, ask, trace, ticket)
 
     async def _hold(
-        self, connection: Connection, ask: Ask, trace: Trace, ticket: Ticket
+        self, first: FirstAnswer, connection: Connection, ask: Ask, trace: Trace, ticket: Ticket
     ) -> FirstAnswer | None:
         if connection.status != 200:
             return None
-        first = FirstAnswer(ask, trace.threshold)
         trace.answered = True
         try:
             while not first.hopeless and (chunk := await connection.chunk()):
