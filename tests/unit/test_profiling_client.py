@@ -130,10 +130,12 @@ async def test_confidence_is_told_to_who_asks() -> None:
 
 async def test_an_answer_that_will_be_too_unsure_is_not_read_to_its_end() -> None:
     """After two of at most ten tokens the sum is -2: below -0.15 on average, not below -0.25."""
-    async with OpenAIStub(("m",), tokens=10, logprob=lambda *_: -1.0) as stub:
-        async with open_session() as session:
-            stopped = await ask(session, stub.base_url, "m", "?", 10, unsure_below=-0.15)
-            whole = await ask(session, stub.base_url, "m", "?", 10, unsure_below=-1.0)
+    async with (
+        OpenAIStub(("m",), tokens=10, logprob=lambda *_: -1.0) as stub,
+        open_session() as session,
+    ):
+        stopped = await ask(session, stub.base_url, "m", "?", 10, unsure_below=-0.15)
+        whole = await ask(session, stub.base_url, "m", "?", 10, unsure_below=-1.0)
     assert stopped.error == UNSURE
     assert len(stopped.text) < len(whole.text)
     assert (whole.error, whole.confidence, whole.output_tokens) == ("", -1.0, 10)

@@ -148,12 +148,13 @@ def test_a_program_that_worked_once_is_started_again_for_ever(settings: Settings
     port = free_port()
     server = (sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1")
     url = f"http://127.0.0.1:{port}/"
-    run = Run(settings, Program("gateway", server, url))
+    run, ready = Run(settings, Program("gateway", server, url)), threading.Event()
 
     def restarts() -> int:
         return sum("starting it again" in line for line in run.said)
 
     def kill_five_times() -> None:
+        assert ready.wait(60)
         for number in range(5):
             assert eventually(lambda: supervising.answers(url))
             for process in psutil.Process().children():
@@ -164,7 +165,7 @@ def test_a_program_that_worked_once_is_started_again_for_ever(settings: Settings
         run.ask()
 
     threading.Thread(target=kill_five_times).start()
-    run.supervisor.run(run.stop, lambda: None)
+    run.supervisor.run(run.stop, ready.set)
     assert restarts() == 5
 
 
