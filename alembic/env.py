@@ -3,9 +3,10 @@
 from alembic import context
 from sqlalchemy import Connection
 
+import db.models  # noqa: F401  (tables register themselves)
 from core.settings import load_settings
 from db.engine import make_engine
-from db.models import Base
+from db.table_base import Base
 
 MIGRATING = 20_260_210_729  # an arbitrary number that only BOute's migrations lock
 

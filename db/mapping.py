@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar, get_type_hints
 
 from pydantic import TypeAdapter
 
-from db.models import Base
+from db.table_base import Base
 
 Record = TypeVar("Record")
 Row = TypeVar("Row", bound=Base)

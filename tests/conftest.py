@@ -70,7 +70,8 @@ def shared_postgres_url(postgres_server: str) -> Iterator[str]:
 @pytest.fixture
 def postgres_url(shared_postgres_url: str) -> str:
     """A migrated PostgreSQL database whose tables are empty."""
-    from db.models import Base
+    import db.models  # noqa: F401  (tables register themselves)
+    from db.table_base import Base
     from tests import postgres
 
     tables = ", ".join(Base.metadata.tables)

@@ -2,10 +2,9 @@
 
 Every program runs in a session of its own, so that Ctrl-C in the terminal reaches only the
 supervisor, which then stops them in order. A program's listening socket is held here: while the
-program is started again, new connections wait instead of being refused. What they start is found
-again in two ways: it inherits `BOUTE_HOME` and `BOUTE_UP` (one value per run of the supervisor),
-and it is noted while its parents live, because vLLM overwrites its environment block with a
-process title.
+program is started again, new connections wait. What they start is found again in two ways: it
+inherits `BOUTE_HOME` and `BOUTE_UP` (one value per run of the supervisor), and it is noted while
+its parents live, because vLLM overwrites its environment block with a process title.
 """
 
 import contextlib

@@ -1,8 +1,7 @@
 """The inner loops of the analytic evaluator, compiled: a what-if scores hundreds of plans at once.
 
-Plain functions on plain arrays; the modules that call them explain the formulas. They stand in
-one file because numba's cache on disk notices changes of the file only.
-"""
+Plain functions on plain arrays; their callers explain the formulas. They stand in one file
+because numba's cache on disk notices changes of the file only."""
 
 import math
 

@@ -1,8 +1,7 @@
 """Repair of candidates, compiled: quality first, then replicas.
 
-Plans are rows of arrays: replicas per kind (R) and shares of each class per option
-(K x O: models alone, then cascades, see `core.estimate.options`). What a
-function calls stands in this file, because numba's cache on disk notices changes of it only.
+Plans are rows of arrays: replicas per kind (R) and shares of each class per option (K x O: models,
+then cascades, see `core.estimate.options`). All is in one file: numba's cache notices no other.
 """
 
 import math

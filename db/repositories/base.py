@@ -10,7 +10,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
 
 from db.mapping import Mapper
-from db.models import Base
+from db.table_base import Base
 
 Record = TypeVar("Record")
 Row = TypeVar("Row", bound=Base)

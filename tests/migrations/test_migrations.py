@@ -12,6 +12,7 @@ import pytest
 from alembic.util import CommandError
 from sqlalchemy import inspect, text
 
+import db.models  # noqa: F401  (tables register themselves)
 from core.domain.profile import Profile
 from core.domain.quality import Outcome
 from core.domain.study import Trial
@@ -21,7 +22,7 @@ from core.errors import EnvironmentFailed
 from core.settings import REPOSITORY
 from db import migrate
 from db.engine import make_engine
-from db.models import Base
+from db.table_base import Base
 from db.unit_of_work import disconnect, uow_factory
 from tests.contract import samples
 
