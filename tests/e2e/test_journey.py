@@ -84,9 +84,12 @@ def deploy_it(page: Page) -> None:
     page.locator(".st-key-deploy_open button").click()
     confirm = page.locator(".st-key-deploy_confirm button")
     expect(confirm).to_be_visible(timeout=SHORT_MS)
+    # Fields come a moment after buttons: the browser loads their code when it first meets one.
+    page.wait_for_timeout(3000)
     why = page.locator(".st-key-deploy_override input")
     if why.count():  # the first point of the front need not be sure to keep the wanted latency
         why.fill("A test of the journey")
+        expect(why).to_have_value("A test of the journey")
     confirm.click()
     expect(confirm).to_have_count(0, timeout=SHORT_MS)
     state = page.locator(".st-key-deployment_state")

@@ -29,6 +29,8 @@ REQUESTS_PER_REPLICA = 100
 LEAST_REQUESTS = 5000
 SEEDS = (1, 2, 3)
 CLOSE = 0.15
+EFFORTS = (250, 500, 1000, 2000, 4000, 8000)
+"""Plans tried, to find out after how long the search has what the bar asks for."""
 BARS = {
     "first_feasible_s": 1.0,
     "medium_s": 30.0,
@@ -79,16 +81,32 @@ def _small(seed: int) -> dict[str, Any]:
     reference = reference_point(known.values, facts.limits.quality_floor, None)
     best = hypervolume(known.values, reference)
     shown = archive.values[archive.spread_out()]
+    enough_s = _until_close(facts, seed, reference, BARS["hypervolume"] * best) or search_s
     return {
         "seed": seed,
         "plans": known.plans,
         "exhaustive_s": exhaustive_s,
         "search_s": search_s,
-        "time_ratio": search_s / exhaustive_s,
+        "enough_s": enough_s,
+        "time_ratio": enough_s / exhaustive_s,
         "hypervolume": hypervolume(archive.values, reference) / best,
         "hypervolume_shown": hypervolume(shown, reference) / best,
         "shown": len(shown),
     }
+
+
+def _until_close(
+    facts: PlanningFacts, seed: int, reference: tuple[float, float, float], wanted: float
+) -> float | None:
+    """Return the seconds of the shortest search that reaches a hypervolume, set-up included."""
+    for evaluations in EFFORTS:
+        effort = Effort(evaluations=evaluations)
+        archive, search_s = _timed(
+            lambda effort=effort: Search(facts).archive(seed, effort, lambda _, __: None)
+        )
+        if hypervolume(archive.values, reference) >= wanted:
+            return search_s
+    return None
 
 
 def _fleet(seed: int, models: int, skus: int, devices: int) -> dict[str, Any]:
@@ -144,11 +162,14 @@ def _timed(call: Callable[[], Answer]) -> tuple[Answer, float]:
 def told(result: dict[str, Any]) -> str:
     """Return the figures as tables, with the bars and whether they are met."""
     lines = ["small: 2 models, 3 SKUs, 18 GPUs, against every plan with shares in tenths", ""]
-    lines.append("| seed | plans | all of them s | search s | time | hypervolume | as shown |")
-    lines.append("|---|---|---|---|---|---|---|")
+    lines.append(
+        "| seed | plans | all of them s | search s | until .99 s | share of the time "
+        "| hypervolume | as shown |"
+    )
+    lines.append("|---|---|---|---|---|---|---|---|")
     lines += [
         f"| {row['seed']} | {row['plans']:,} | {row['exhaustive_s']:.1f} | {row['search_s']:.2f} "
-        f"| {row['time_ratio']:.4f} | {row['hypervolume']:.4f} "
+        f"| {row['enough_s']:.2f} | {row['time_ratio']:.4f} | {row['hypervolume']:.4f} "
         f"| {row['hypervolume_shown']:.4f} ({row['shown']} plans) |"
         for row in result["small"]
     ]
