@@ -8,6 +8,7 @@ import argparse
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,6 +19,7 @@ from core.entrypoints.bench.exhaustive import exhaustive_front
 from core.entrypoints.bench.fleets import fleet_problem
 from core.entrypoints.bench.small_fleets import small_fleet
 from core.estimate.simulated import SimulatedEvaluator
+from core.optimize.front_arrays import FrontArrays
 from core.optimize.local_search import Effort
 from core.optimize.pareto import hypervolume, reference_point
 from core.optimize.problem import Problem
@@ -99,14 +101,16 @@ def _until_close(
     facts: PlanningFacts, seed: int, reference: tuple[float, float, float], wanted: float
 ) -> float | None:
     """Return the seconds of the shortest search that reaches a hypervolume, set-up included."""
-    for evaluations in EFFORTS:
-        effort = Effort(evaluations=evaluations)
-        archive, search_s = _timed(
-            lambda effort=effort: Search(facts).archive(seed, effort, lambda _, __: None)
-        )
+    for effort in map(Effort, EFFORTS):
+        search = partial(_archive, facts, seed, effort)
+        archive, search_s = _timed(search)
         if hypervolume(archive.values, reference) >= wanted:
             return search_s
     return None
+
+
+def _archive(facts: PlanningFacts, seed: int, effort: Effort) -> FrontArrays:
+    return Search(facts).archive(seed, effort, lambda _, __: None)
 
 
 def _fleet(seed: int, models: int, skus: int, devices: int) -> dict[str, Any]:
