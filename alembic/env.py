@@ -3,10 +3,9 @@
 from alembic import context
 from sqlalchemy import Connection
 
-import db.models  # noqa: F401  (tables register themselves)
 from core.settings import load_settings
 from db.engine import make_engine
-from db.table_base import Base
+from db.models import METADATA
 
 MIGRATING = 20_260_210_729  # an arbitrary number that only BOute's migrations lock
 
@@ -29,7 +28,7 @@ def run() -> None:
             one_at_a_time(connection)
             context.configure(
                 connection=connection,
-                target_metadata=Base.metadata,
+                target_metadata=METADATA,
                 render_as_batch=True,
                 compare_type=True,
             )

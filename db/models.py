@@ -372,3 +372,7 @@ class UsageRow(Base):
     input_tokens: Mapped[int] = mapped_column(BigInteger)
     output_tokens: Mapped[int] = mapped_column(BigInteger)
     cost_usd: Mapped[float]
+
+
+METADATA = Base.metadata
+"""All tables above."""

@@ -70,11 +70,10 @@ def shared_postgres_url(postgres_server: str) -> Iterator[str]:
 @pytest.fixture
 def postgres_url(shared_postgres_url: str) -> str:
     """A migrated PostgreSQL database whose tables are empty."""
-    import db.models  # noqa: F401  (tables register themselves)
-    from db.table_base import Base
+    from db.models import METADATA
     from tests import postgres
 
-    tables = ", ".join(Base.metadata.tables)
+    tables = ", ".join(METADATA.tables)
     with postgres.administrator(shared_postgres_url) as run:
         run(f"TRUNCATE {tables} RESTART IDENTITY")
     return shared_postgres_url

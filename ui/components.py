@@ -1,5 +1,7 @@
 """Parts that pages share: outcomes, empty states, provenance, links between pages."""
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from core.domain.profile import Provenance
@@ -49,6 +51,19 @@ def outcome(where: str) -> None:
             title=markdown(last.text),
             icon=":material/error:",
         )
+
+
+def name_in_file(label: str, known: Sequence[str], key: str, help_text: str) -> None:
+    """Ask for a name that an imported file may not say: a known one or a new one."""
+    st.selectbox(
+        label,
+        known,
+        index=None,
+        accept_new_options=True,
+        key=key,
+        placeholder="As the file says",
+        help=help_text,
+    )
 
 
 def link(page: str, label: str | None = None, icon: str | None = None) -> None:

@@ -44,23 +44,17 @@ def import_form() -> None:
 
 
 def _names() -> None:
-    st.selectbox(
+    components.name_in_file(
         "Model",
         [model.name for model in queries.models()],
-        index=None,
-        accept_new_options=True,
-        key=_key("model"),
-        placeholder="As the file says",
-        help="Name in BOute, where the file says none or another one",
+        _key("model"),
+        "Name in BOute, where the file says none or another one",
     )
-    st.selectbox(
+    components.name_in_file(
         "Device type",
         queries.skus(queries.devices()),
-        index=None,
-        accept_new_options=True,
-        key=_key("sku"),
-        placeholder="As the file says",
-        help="Most tools do not write down which device they measured",
+        _key("sku"),
+        "Most tools do not write down which device they measured",
     )
     st.number_input("TP", 1, 64, 1, key=_key("tp"), help="Devices per stage: tensor parallel")
     st.number_input("PP", 1, 64, 1, key=_key("pp"), help="Stages: pipeline parallel")

@@ -35,14 +35,11 @@ def outcomes_form() -> None:
     with st.form("outcomes_form"):
         st.file_uploader("Scored answers", TYPES, key=_key("file"), max_upload_size=MOST_MIB)
         with st.container(horizontal=True):
-            st.selectbox(
+            components.name_in_file(
                 "Model",
                 [model.name for model in queries.models()],
-                index=None,
-                accept_new_options=True,
-                key=_key("model"),
-                placeholder="As the file says",
-                help="Which model answered, where the file does not say",
+                _key("model"),
+                "Which model answered, where the file does not say",
             )
             st.text_input(
                 "Query class",

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import permutations
-from statistics import NormalDist, fmean
+from statistics import fmean
 
 from core.domain.cascade import CascadeEstimate
-from core.domain.intervals import betting, wilson
+from core.domain.intervals import score_interval
 from core.domain.quality import Outcome
 
 ESCALATED = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7)
@@ -16,7 +16,6 @@ FEWEST = 30
 MISS = 0.05 / len(ESCALATED)
 """Bonferroni: all the thresholds' intervals hold together with 95 %, so one of them may be chosen
 for what its interval says."""
-Z = NormalDist().inv_cdf(1 - MISS / 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +108,7 @@ def _estimate(
     query_class: str, models: tuple[str, str], threshold: float, pairs: Sequence[Pair]
 ) -> CascadeEstimate:
     given = [p.large if p.confidence < threshold else p.small for p in pairs]
-    mean = fmean(given)
-    lower, upper = _interval(given, mean)
+    lower, upper = score_interval(given, MISS)
     return CascadeEstimate(
         query_class=query_class,
         model=models[0],
@@ -118,13 +116,7 @@ def _estimate(
         threshold=threshold,
         escalated=sum(p.confidence < threshold for p in pairs) / len(pairs),
         n=len(pairs),
-        mean=mean,
+        mean=fmean(given),
         lower=lower,
         upper=upper,
     )
-
-
-def _interval(scores: Sequence[float], mean: float) -> tuple[float, float]:
-    if all(score in (0.0, 1.0) for score in scores):
-        return wilson(mean, len(scores), Z)
-    return betting(scores, MISS)

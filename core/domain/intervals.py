@@ -3,21 +3,26 @@
 import math
 import random
 from collections.abc import Iterable, Sequence
+from statistics import NormalDist
 
-Z_95 = 1.959963984540054
 MISS = 0.05
+Z_95 = NormalDist().inv_cdf(1 - MISS / 2)
 MOST_STAKE = 0.75
 PRECISION = 1e-6
 
 
-def score_interval(scores: Sequence[float]) -> tuple[float, float]:
-    """Return a 95 % interval on the mean of scores from 0 to 1.
+def score_interval(scores: Sequence[float], miss: float = MISS) -> tuple[float, float]:
+    """Return an interval on the mean of scores from 0 to 1.
 
     Answers that are right or wrong: `wilson`. Graded ones (BLEU, ROUGE, a judge's): `betting`.
+
+    Args:
+        miss: Probability that the interval misses the mean.
     """
     if all(score in (0.0, 1.0) for score in scores):
-        return wilson(sum(scores) / max(1, len(scores)), len(scores))
-    return betting(scores)
+        z = NormalDist().inv_cdf(1 - miss / 2)
+        return wilson(sum(scores) / max(1, len(scores)), len(scores), z)
+    return betting(scores, miss)
 
 
 def wilson(mean: float, n: int, z: float = Z_95) -> tuple[float, float]:

@@ -8,10 +8,8 @@ everything on the large model, and for everything on the small one.
 import contextlib
 import json
 import shutil
-import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -23,7 +21,8 @@ from core.domain.plan import PlanScore, ReplicaKind, ServingPlan, make_plan
 from core.domain.planning import PlanningFacts
 from core.domain.study import Study, StudyState, Trial
 from core.entrypoints.demo_run import measure
-from core.entrypoints.supervisor import StopRequest, Supervisor
+from core.entrypoints.supervised import supervised
+from core.entrypoints.supervisor import Supervisor
 from core.entrypoints.up import prepare_home, product_programs
 from core.entrypoints.waiting import (
     require_controller,
@@ -31,7 +30,7 @@ from core.entrypoints.waiting import (
     wait_for_jobs,
     wait_until_active,
 )
-from core.errors import BOuteError, Infeasible
+from core.errors import Infeasible
 from core.estimate import AnalyticEvaluator
 from core.ports import UnitOfWorkFactory
 from core.services import deployments, studies
@@ -102,25 +101,8 @@ def _running(settings: Settings) -> Iterator[None]:
     upgrade(settings.database_url)
     programs = [p for p in product_programs(settings) if p.name != "dashboard"]
     supervisor = Supervisor(programs, settings.home, settings.logs, settings.environment, say)
-    stop, failures = StopRequest(), []
-
-    def supervise() -> None:
-        try:
-            supervisor.run(stop, lambda: say("Controller and gateway are up."))
-        except BOuteError as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=supervise)
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    thread.start()
-    try:
+    with supervised(supervisor):
         yield
-    finally:
-        stop(signal.SIGTERM, None)
-        thread.join()
-        signal.signal(signal.SIGTERM, before)
-    if failures:
-        raise failures[0]
 
 
 def _first_front(uow: UnitOfWorkFactory) -> tuple[Study, Trial]:

@@ -55,15 +55,13 @@ class Options:
     @cached_property
     def calls(self) -> Vector:
         """K x O x M; calls to each model that a query of a class makes on average."""
-        model = np.arange(len(self.models))
-        first, second = self.first[:, None] == model, self.second[:, None] == model
+        first, second = self._called
         calls: Vector = first + self.goes_on[:, :, None] * second
         return calls
 
     def answered_by(self, shares: Vector) -> Vector:
         """Return K x M; the share of each class whose answer comes from a model."""
-        model = np.arange(len(self.models))
-        first, second = self.first[:, None] == model, self.second[:, None] == model
+        first, second = self._called
         goes_on = self.goes_on[:, :, None]
         answered: Vector = np.einsum(
             "ko,kom->km", shares, (1 - goes_on) * first + goes_on * second
@@ -73,11 +71,14 @@ class Options:
     @cached_property
     def asks(self) -> NDArray[np.bool_]:
         """O x M; whether a column needs a model at all, however rarely it is asked."""
+        first, second = self._called
+        return first | second
+
+    @cached_property
+    def _called(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """O x M each; whether a column asks a model first, and whether second."""
         model = np.arange(len(self.models))
-        needed: NDArray[np.bool_] = (self.first[:, None] == model) | (
-            self.second[:, None] == model
-        )
-        return needed
+        return self.first[:, None] == model, self.second[:, None] == model
 
     @cached_property
     def _columns(self) -> dict[CascadeKey, int]:

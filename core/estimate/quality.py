@@ -28,8 +28,9 @@ def mixture_quality(
         lower = mean - sqrt(sum((c (q - l))^2))
 
     This is MOVER, the interval for a linear function of independent binomial proportions of Zou,
-    Huang & Zhang (Computational Statistics and Data Analysis 53, 2009): the estimates are made on
-    different queries, so their errors do not add up all at once. It is at least sum(c l).
+    Huang & Zhang (Computational Statistics and Data Analysis 53, 2009). It is at least sum(c l).
+    Models that answer the same queries are not quite independent: where a class is split between
+    them the bound is somewhat too high (`boute bench floors` counts how often a floor is missed).
     Unknown (model, class) pairs count as quality zero.
 
     A cascade is estimated from the very answers that its models' own estimates come from, so

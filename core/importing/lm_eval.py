@@ -14,7 +14,7 @@ from pathlib import PurePath
 from typing import Any
 
 from core.errors import InvalidInput
-from core.importing.outcome_values import CHARS_PER_TOKEN, name_of, query_of, score_of
+from core.importing.outcome_values import CHARS_PER_TOKEN, Cells, name_of, query_of, score_of
 from core.importing.trace_rows import JsonRows
 
 SIGNS = {"doc", "resps"}
@@ -27,8 +27,6 @@ PREFERRED = ("exact_match", "acc", "acc_norm", "mc2", "f1", "em", "pass@1")
 TEXTS = ("question", "query", "problem", "prompt", "input", "instruction", "text", "ctx", "goal")
 """Where documents have their question, if what was sent is not told."""
 FILE_NAME = re.compile(r"samples_(?P<task>.+?)(?:_\d{4}-\d\d-\d\dT[\d.\-]+)?\.jsonl?$")
-
-Cells = tuple[str, str, str, float, int]
 
 
 def recognises(columns: Sequence[str]) -> bool:

@@ -9,6 +9,7 @@ from core.errors import InvalidInput
 from core.importing.outcome_values import (
     CHARS_PER_TOKEN,
     MAX_NAME_CHARS,
+    Cells,
     name_of,
     query_of,
     score_of,
@@ -39,8 +40,6 @@ SEPARATORS = re.compile(r"[^a-z0-9]")
 NAMES = {f: [SEPARATORS.sub("", n) for n in names.split()] for f, names in SYNONYMS.items()}
 OF_MODEL = "__"
 """Between a field and the model it is of: `score__llama-3.1-8b`."""
-
-Cells = tuple[str, str, str, float, int]
 
 
 @dataclass(frozen=True, slots=True)

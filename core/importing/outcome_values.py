@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 from core.errors import InvalidInput
 
+Cells = tuple[str, str, str, float, int]
+"""Query, class, model, score, answer length in tokens: what a row says of one answer."""
+
 MAX_QUERY_CHARS = 100_000
 MAX_NAME_CHARS = 64
 MAX_TOKENS = 10_000_000

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from core.domain.quality import Outcome
 from core.errors import InvalidInput
 from core.importing import lm_eval, outcome_table
-from core.importing.outcome_values import MAX_NAME_CHARS, UNSTORABLE, name_of
+from core.importing.outcome_values import MAX_NAME_CHARS, UNSTORABLE, Cells, name_of
 from core.importing.trace_rows import Bounds, JsonRows, RowSource, open_rows
 
 BOUNDS = Bounds(rows=500_000)
@@ -16,8 +16,6 @@ MAX_MODELS = 50
 DEFAULT_CLASS = "all"
 
 Reader = lm_eval.Samples | outcome_table.Table
-Cells = tuple[str, str, str, float, int]
-"""Query, class, model, score, answer length in tokens."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,22 +7,15 @@ the latency is below l. The area is a step function of l with steps at the known
 """
 
 import math
-from collections.abc import Callable
-from typing import TypeVar, cast
 
 import numpy as np
-from numba import njit
 
+from core.estimate.compiling import compiled
 from core.estimate.speed import Vector
 
-F = TypeVar("F", bound=Callable[..., object])
 SMALLEST_SIGMA = 1e-9
 ROOT_2 = math.sqrt(2.0)
 ROOT_2_PI = math.sqrt(2.0 * math.pi)
-
-
-def _compiled(function: F) -> F:
-    return cast(F, njit(cache=True, nogil=True, error_model="numpy")(function))
 
 
 def expected_improvements(candidates: Vector, known: Vector, reference: Vector) -> Vector:
@@ -41,7 +34,7 @@ def expected_improvements(candidates: Vector, known: Vector, reference: Vector) 
     return gains
 
 
-@_compiled
+@compiled
 def _improvements(candidates: Vector, known: Vector, reference: Vector, gains: Vector) -> None:
     stairs = np.empty((len(known) + 1, 2))
     for i in range(len(candidates)):
@@ -65,7 +58,7 @@ def _improvements(candidates: Vector, known: Vector, reference: Vector, gains: V
         gains[i] = gain + area * (_mean_shortfall(reference[1], mean, sigma) - below)
 
 
-@_compiled
+@compiled
 def _climb(stairs: Vector, steps: int, left: float, top: float) -> int:
     """Add the corner (least cost, most quality) to stairs that rise to the right.
 
@@ -88,7 +81,7 @@ def _climb(stairs: Vector, steps: int, left: float, top: float) -> int:
     return kept + 1
 
 
-@_compiled
+@compiled
 def _free(stairs: Vector, steps: int, cost: float, quality: float, reference: Vector) -> float:
     """Return the area between (cost, quality) and the reference above the stairs."""
     area, height = (reference[0] - cost) * (quality - reference[2]), reference[2]
@@ -98,7 +91,7 @@ def _free(stairs: Vector, steps: int, cost: float, quality: float, reference: Ve
     return area if area > 0.0 else 0.0
 
 
-@_compiled
+@compiled
 def _mean_shortfall(level: float, mean: float, sigma: float) -> float:
     """Return E[max(0, level - X)] of a normal X: the integral of its distribution function."""
     if sigma < SMALLEST_SIGMA:

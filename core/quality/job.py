@@ -33,10 +33,7 @@ class QualityJob:
     def run(self, step: str, context: JobContext) -> dict[str, Any]:
         """Do one step."""
         if step == "start":
-            context.progress(0.01, "Asking for a replica")
-            context.replicas({replica_kind(context.job.params): 1})
-            context.progress(START_SHARE, "Replica is ready")
-            return {}
+            return started(context)
         if step == "finish":
             return self._finish(context)
         return self._score_class(step.removeprefix("class:"), context)
@@ -46,16 +43,11 @@ class QualityJob:
         query_set = query_set_of(context)
         queries = sample_of(query_set, query_class, context.job.params["per_class"])
         answers = asyncio.run(_ask_all(queries, query_set, replica, query_class, context))
-        failed = sum(bool(a.error) for a in answers)
-        if failed > MOST_FAILED * len(answers):
-            raise EngineFailed(
-                f"{failed} of {len(answers)} answers of class {query_class!r} failed: "
-                f"{first_error(answers)}",
-                "The mean of the others would mislead. The replica's log tells why; mend it, "
-                "then retry.",
-            )
+        failed = [answer for answer in answers if answer.error]
+        require_few_failures(failed, len(answers), query_class)
         estimate = _store(query_set, queries, answers, query_class, context)
-        return {"class": query_class, "mean": estimate.mean, "n": estimate.n, "failed": failed}
+        known = {"class": query_class, "mean": estimate.mean, "n": estimate.n}
+        return {**known, "failed": len(failed)}
 
     def _finish(self, context: JobContext) -> dict[str, Any]:
         with context.uow() as work:
@@ -64,6 +56,35 @@ class QualityJob:
         for outcome in outcomes:
             scores[outcome.query_class].append(outcome.score)
         return {"n": len(outcomes), "mean": {c: fmean(s) for c, s in scores.items() if s}}
+
+
+def started(context: JobContext) -> dict[str, Any]:
+    """Do the first step of a job that asks one replica: start it."""
+    context.progress(0.01, "Asking for a replica")
+    context.replicas({replica_kind(context.job.params): 1})
+    context.progress(START_SHARE, "Replica is ready")
+    return {}
+
+
+def share_done(classes: Sequence[str], query_class: str, done: int, queries: int) -> float:
+    """Return how far such a job is (0..1), `done` of a class's queries being answered."""
+    share = (classes.index(query_class) + done / queries) / len(classes)
+    return START_SHARE + (0.99 - START_SHARE) * share
+
+
+def require_few_failures(failed: Sequence[Answer], queries: int, query_class: str) -> None:
+    """Check that enough of a class's queries were answered.
+
+    Raises:
+        EngineFailed: Too many were not.
+    """
+    if len(failed) > MOST_FAILED * queries:
+        raise EngineFailed(
+            f"{len(failed)} of {queries} answers of class {query_class!r} failed: "
+            f"{first_error(failed)}",
+            "The mean of the others would mislead. The replica's log tells why; mend it, then "
+            "retry.",
+        )
 
 
 def sample_of(query_set: QuerySet, query_class: str, most: int) -> list[Query]:
@@ -105,10 +126,9 @@ async def _ask_all(
                 )
             done += 1
             if done % CONCURRENCY == 0:
-                share = (classes.index(query_class) + done / len(queries)) / len(classes)
                 await asyncio.to_thread(
                     context.progress,
-                    START_SHARE + (0.99 - START_SHARE) * share,
+                    share_done(classes, query_class, done, len(queries)),
                     f"Class {query_class}: {done} of {len(queries)} answers",
                 )
             return answer

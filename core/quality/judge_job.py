@@ -9,12 +9,10 @@ from core.domain.ids import utc_now
 from core.domain.job import Job
 from core.domain.judge import JudgeEndpoint
 from core.domain.quality import Outcome, Query, estimate_of
-from core.errors import EngineFailed
 from core.ports import JobContext
 from core.profiling.client import Answer, ask, open_session
 from core.profiling.job import query_set_of, replica_kind
-from core.profiling.statistics import first_error
-from core.quality.job import MOST_FAILED, START_SHARE, sample_of
+from core.quality.job import require_few_failures, sample_of, share_done, started
 from core.quality.judge import PAUSE_S, Judge
 from core.services.cascades import recalibrate
 
@@ -50,10 +48,7 @@ class JudgeJob:
             EngineFailed: The model or the judge does not answer.
         """
         if step == "start":
-            context.progress(0.01, "Asking for a replica")
-            context.replicas({replica_kind(context.job.params): 1})
-            context.progress(START_SHARE, "Replica is ready")
-            return {}
+            return started(context)
         if step == "finish":
             return _finished(context)
         return asyncio.run(self._judge_class(step.removeprefix("class:"), context))
@@ -83,7 +78,7 @@ class JudgeJob:
                     )
                 )
                 failed += [answer for answer in asked if answer.error]
-                _require_few_failures(failed, len(queries), query_class)
+                require_few_failures(failed, len(queries), query_class)
                 good = [(q, a) for q, a in zip(batch, asked, strict=True) if not a.error]
                 await _judged(judge, good, query_class, context)
                 done = len(queries) - len(waiting) + start + len(batch)
@@ -131,12 +126,10 @@ async def _judged(
 def _report(context: JobContext, query_class: str, done: int, queries: int) -> None:
     """Say how far it is, what the judge has cost, and how often it agrees with itself."""
     params = context.job.params
-    classes = params["classes"]
-    share = (classes.index(query_class) + done / queries) / len(classes)
     report = report_of(_judgements(context))
     cost = _cost_in_words(report.cost_usd(*_prices(params)), report.input_tokens)
     context.progress(
-        START_SHARE + (0.99 - START_SHARE) * share,
+        share_done(params["classes"], query_class, done, queries),
         f"Class {query_class}: {done} of {queries} judged; {cost}; both orders agree on "
         f"{report.agreement:.0%}",
     )
@@ -149,16 +142,6 @@ def _cost_in_words(cost_usd: float, tokens: int) -> str:
 def _prices(params: dict[str, Any]) -> tuple[float, float]:
     judge = params["judge"]
     return judge["input_usd_per_million"], judge["output_usd_per_million"]
-
-
-def _require_few_failures(failed: Sequence[Answer], queries: int, query_class: str) -> None:
-    if len(failed) > MOST_FAILED * queries:
-        raise EngineFailed(
-            f"{len(failed)} of {queries} answers of class {query_class!r} failed: "
-            f"{first_error(failed)}",
-            "The mean of the others would mislead. The replica's log tells why; mend it, then "
-            "retry.",
-        )
 
 
 def _estimated(query_class: str, context: JobContext, failed: int) -> dict[str, Any]:

@@ -2,19 +2,17 @@
 
 A query at the gateway has a tenth of a millisecond for this. Plain functions on plain arrays; the
 modules that call them explain the formulas. They stand in one file because numba's cache on disk
-notices changes of the file only. They keep the interpreter's lock: they take microseconds, and
-giving it away would cost more.
+notices changes of the file only.
 """
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-F = TypeVar("F", bound=Callable[..., object])
+from core.routing.compiling import compiled
+
 Singles = NDArray[np.float32]
 Floats = NDArray[np.float64]
 Codes = NDArray[np.uint64]
@@ -32,10 +30,6 @@ DEEPEST = 16
 """Steps from a tree's root, at most: trees read from a damaged file end as well."""
 STEEPEST = 30.0
 """Logits beyond it are as good as certain."""
-
-
-def _compiled(function: F) -> F:
-    return cast(F, njit(cache=True, error_model="numpy")(function))
 
 
 class NoveltyTables(NamedTuple):
@@ -87,7 +81,7 @@ def table(values: NDArray[Any], kind: type[np.generic]) -> NDArray[Any]:
     return np.require(values, dtype=kind, requirements=["C", "W", "A"])
 
 
-@_compiled
+@compiled
 def grams_of(codes: Codes) -> tuple[Places, Singles]:
     """Return the distinct buckets of a text's word 1- to 3-grams, and log(1 + how often each).
 
@@ -123,7 +117,7 @@ def grams_of(codes: Codes) -> tuple[Places, Singles]:
     return buckets[:found], times[:found]
 
 
-@_compiled
+@compiled
 def words_of(codes: Codes) -> Places:
     """Return the distinct words of a text, as numbers below 2**`WORD_BITS`."""
     size = 8
@@ -144,7 +138,7 @@ def words_of(codes: Codes) -> Places:
     return words[:found]
 
 
-@_compiled
+@compiled
 def novelty_signs(facts: Singles, words: Places, novelty: NoveltyTables) -> tuple[float, float]:
     """Return the share of unknown words, and the distance in root mean square spreads."""
     known = 0
@@ -158,13 +152,13 @@ def novelty_signs(facts: Singles, words: Places, novelty: NoveltyTables) -> tupl
     return unknown, math.sqrt(squares / len(facts))
 
 
-@_compiled
+@compiled
 def _is_new(facts: Singles, codes: Codes, novelty: NoveltyTables) -> bool:
     unknown, distance = novelty_signs(facts, words_of(codes), novelty)
     return bool(unknown > novelty.limits[0] or distance > novelty.limits[1])
 
 
-@_compiled
+@compiled
 def first_logits(facts: Singles, grams: Places, counts: Singles, its: PredictorTables) -> Floats:
     """Return the first guess's logit for each model."""
     models = len(its.bias)
@@ -190,7 +184,7 @@ def first_logits(facts: Singles, grams: Places, counts: Singles, its: PredictorT
     return logits
 
 
-@_compiled
+@compiled
 def tree_sums(inputs: Singles, models: int, its: PredictorTables) -> Floats:
     """Return what the trees of each model add up to."""
     sums = np.zeros(models)
@@ -206,7 +200,7 @@ def tree_sums(inputs: Singles, models: int, its: PredictorTables) -> Floats:
     return sums
 
 
-@_compiled
+@compiled
 def predicted_scores(
     facts: Singles, grams: Places, counts: Singles, its: PredictorTables
 ) -> Floats:
@@ -223,7 +217,7 @@ def predicted_scores(
     return sums
 
 
-@_compiled
+@compiled
 def band_at(scores: Floats, chars: int, bands: BandTables) -> int:
     """Return the position of a query's class; see `core.routing.bands.Bands.positions`."""
     gain = scores[bands.strong] - scores[bands.weak]
@@ -237,7 +231,7 @@ def band_at(scores: Floats, chars: int, bands: BandTables) -> int:
     return band * (len(bands.length_edges) + 1) + part
 
 
-@_compiled
+@compiled
 def classify_band(
     facts: Singles,
     codes: Codes,
@@ -258,7 +252,7 @@ def classify_band(
     return band_at(scores, chars, bands), _is_new(facts, codes, novelty)
 
 
-@_compiled
+@compiled
 def classify_named(
     facts: Singles, codes: Codes, named: NamedTables, novelty: NoveltyTables
 ) -> tuple[int, float, bool]:

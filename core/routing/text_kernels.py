@@ -7,14 +7,13 @@ of this file only.
 """
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple, TypeVar, cast
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-F = TypeVar("F", bound=Callable[..., object])
+from core.routing.compiling import compiled
+
 Bytes = NDArray[np.uint8]
 Codes = NDArray[np.uint64]
 Counts = NDArray[np.int64]
@@ -64,16 +63,12 @@ class TextTables(NamedTuple):
     long_word: int
 
 
-def _compiled(function: F) -> F:
-    return cast(F, njit(cache=True, error_model="numpy")(function))
-
-
-@_compiled
+@compiled
 def _lower(byte: np.int64) -> np.int64:
     return byte + np.int64(32) if 65 <= byte <= 90 else byte
 
 
-@_compiled
+@compiled
 def _crc(text: Bytes, start: int, end: int, its: TextTables) -> np.uint64:
     """CRC-32 of a part of the text, in lower case."""
     crc = _ALL_ONES
@@ -83,7 +78,7 @@ def _crc(text: Bytes, start: int, end: int, its: TextTables) -> np.uint64:
     return crc ^ _ALL_ONES
 
 
-@_compiled
+@compiled
 def _crc_of_number(digits: int, its: TextTables) -> np.uint64:
     """CRC-32 of `#` and how many digits there are."""
     tens = 1
@@ -99,7 +94,7 @@ def _crc_of_number(digits: int, its: TextTables) -> np.uint64:
     return code
 
 
-@_compiled
+@compiled
 def _is_added(code: np.uint64, seen: Codes) -> bool:
     """Add a code to an open hash table of codes + 1; False when it was there."""
     mask, key = np.uint64(len(seen) - 1), code + np.uint64(1)
@@ -112,7 +107,7 @@ def _is_added(code: np.uint64, seen: Codes) -> bool:
     return True
 
 
-@_compiled
+@compiled
 def _table_for(count: int) -> Codes:
     size = 8
     while size < 2 * count:
@@ -120,7 +115,7 @@ def _table_for(count: int) -> Codes:
     return np.zeros(size, np.uint64)
 
 
-@_compiled
+@compiled
 def tokens_of(text: Bytes, its: TextTables) -> tuple[Counts, Counts]:
     """Return where words, numbers and symbols begin and end."""
     starts, ends = np.empty(len(text), np.int64), np.empty(len(text), np.int64)
@@ -139,7 +134,7 @@ def tokens_of(text: Bytes, its: TextTables) -> tuple[Counts, Counts]:
     return starts[:found], ends[:found]
 
 
-@_compiled
+@compiled
 def _sign_counts(text: Bytes, its: TextTables) -> Counts:
     """Count signs as `str.count` does: each from the left, not overlapping itself."""
     counts, free_from = np.zeros(its.groups, np.int64), np.zeros(len(its.sign_group), np.int64)
@@ -164,7 +159,7 @@ def _sign_counts(text: Bytes, its: TextTables) -> Counts:
     return counts
 
 
-@_compiled
+@compiled
 def _option_start(text: Bytes, start: int, end: int, its: TextTables) -> int:
     """Return where the text of an option begins in a line; -1 when the line is none."""
     at = start
@@ -191,7 +186,7 @@ def _option_start(text: Bytes, start: int, end: int, its: TextTables) -> int:
     return at if at < end and its.kind[_lower(np.int64(text[at]))] != SPACE else -1
 
 
-@_compiled
+@compiled
 def _options(text: Bytes, its: TextTables) -> tuple[Counts, Counts]:
     """Return where the options of a multiple-choice question begin and end."""
     starts, ends = np.empty(len(text) + 1, np.int64), np.empty(len(text) + 1, np.int64)
@@ -207,7 +202,7 @@ def _options(text: Bytes, its: TextTables) -> tuple[Counts, Counts]:
     return starts[:found], ends[:found]
 
 
-@_compiled
+@compiled
 def _option_facts(text: Bytes, facts: Singles, its: TextTables) -> None:
     """Write six facts; see `core.routing.structure`."""
     starts, ends = _options(text, its)
@@ -241,7 +236,7 @@ def _option_facts(text: Bytes, facts: Singles, its: TextTables) -> None:
     facts[5] = math.log1p(len(text) - total) / 5
 
 
-@_compiled
+@compiled
 def _counted_facts(
     text: Bytes, chars: int, starts: Counts, ends: Counts, facts: Singles, its: TextTables
 ) -> None:
@@ -273,7 +268,7 @@ def _counted_facts(
         facts[8 + symbol] = math.log1p(symbols[symbol])
 
 
-@_compiled
+@compiled
 def _word_facts(
     text: Bytes, starts: Counts, ends: Counts, codes: Codes, facts: Singles, its: TextTables
 ) -> None:
@@ -316,7 +311,7 @@ def _word_facts(
         facts[7 + group] = math.log1p(asked[group])
 
 
-@_compiled
+@compiled
 def read_plain(
     text: Bytes, chars: int, earlier: int, earlier_chars: int, its: TextTables
 ) -> tuple[Singles, Codes]:

@@ -7,10 +7,10 @@ from datetime import datetime
 from core.domain.job import Job, JobKind
 from core.domain.judge import JudgeEndpoint
 from core.domain.quality import Query, QuerySet
-from core.errors import InvalidInput, NotFound
+from core.errors import InvalidInput
 from core.ports import UnitOfWorkFactory
-from core.services.catalog import require_model_that_fits
 from core.services.jobs import new_job
+from core.services.quality import asking
 
 CHARS_PER_TOKEN = 4
 PROMPT_TOKENS = 170
@@ -57,21 +57,8 @@ def request_judging(
     if per_class < 1:
         raise InvalidInput("Judge at least one query per class.", "100 is a good start.")
     with uow() as work:
-        require_model_that_fits(work, model, sku, tp)
-        found = work.query_sets.get(query_set)
-        if found is None:
-            raise NotFound(
-                f"There is no query set {query_set!r}.", "Upload one on Workload & quality."
-            )
-        params = {
-            "model": model,
-            "sku": sku,
-            "tp": tp,
-            "query_set": query_set,
-            "per_class": per_class,
-            "classes": list(found.classes),
-            "judge": endpoint.to_params(),
-        }
+        asked = asking(work, model, sku, tp, query_set, per_class)
+        params = {**asked, "judge": endpoint.to_params()}
         title = f"Judge {model} on {query_set} by {endpoint.model}"
         job = new_job(JobKind.JUDGE, title, params, now)
         work.jobs.add(job)

@@ -6,7 +6,7 @@ from typing import Any
 from core.domain.job import Job, JobKind
 from core.domain.quality import Outcome, QualityEstimate, QuerySet
 from core.errors import InvalidInput, NotFound
-from core.ports import UnitOfWorkFactory
+from core.ports import UnitOfWork, UnitOfWorkFactory
 from core.services.catalog import require_model_that_fits
 from core.services.jobs import enqueue, new_job
 
@@ -39,10 +39,34 @@ def query_set(uow: UnitOfWorkFactory, name: str) -> QuerySet:
         NotFound: There is none of that name.
     """
     with uow() as work:
-        found = work.query_sets.get(name)
+        return _query_set(work, name)
+
+
+def _query_set(work: UnitOfWork, name: str) -> QuerySet:
+    found = work.query_sets.get(name)
     if found is None:
         raise NotFound(f"There is no query set {name!r}.", "Upload one on Workload & quality.")
     return found
+
+
+def asking(
+    work: UnitOfWork, model: str, sku: str, tp: int, query_set: str, per_class: int
+) -> dict[str, Any]:
+    """Return the parameters of a job that asks a model a query set.
+
+    Raises:
+        InvalidInput: The model does not fit.
+        NotFound: No such model, device type or query set.
+    """
+    require_model_that_fits(work, model, sku, tp)
+    return {
+        "model": model,
+        "sku": sku,
+        "tp": tp,
+        "query_set": query_set,
+        "per_class": per_class,
+        "classes": list(_query_set(work, query_set).classes),
+    }
 
 
 def request_quality(
@@ -65,20 +89,7 @@ def request_quality(
     if per_class < 1:
         raise InvalidInput("Ask at least one query per class.", "100 gives an interval of +-10 %.")
     with uow() as work:
-        require_model_that_fits(work, model, sku, tp)
-        found = work.query_sets.get(query_set)
-        if found is None:
-            raise NotFound(
-                f"There is no query set {query_set!r}.", "Upload one on Workload & quality."
-            )
-        params = {
-            "model": model,
-            "sku": sku,
-            "tp": tp,
-            "query_set": query_set,
-            "per_class": per_class,
-            "classes": list(found.classes),
-        }
+        params = asking(work, model, sku, tp, query_set, per_class)
         job = new_job(JobKind.QUALITY, f"Score {model} on {query_set}", params, now, group_id)
         work.jobs.add(job)
         work.commit()

@@ -1,7 +1,8 @@
 """A gateway in front of scripted engines: rows in a database, real sockets everywhere."""
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -33,11 +34,21 @@ from core.serving.gateway.site import make_runner
 from core.settings import Settings
 
 EASY_TEXT = "2 + 2?"
+DEAD_PORT = 9  # discard: nobody listens
 HARD_TEXT = "Work out " + "12 * 34 + " * 30 + "1?"
 PLAN = make_plan(
     {ReplicaKind("small", "cpu-core"): 1, ReplicaKind("large", "cpu-core"): 1},
     {"easy": {"small": 1.0}, "hard": {"large": 1.0}},
 )
+
+
+async def eventually(holds: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    for _ in range(1000):
+        if holds():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("did not happen")
 
 
 def by_length() -> Classifier:

@@ -12,7 +12,6 @@ import pytest
 from alembic.util import CommandError
 from sqlalchemy import inspect, text
 
-import db.models  # noqa: F401  (tables register themselves)
 from core.domain.profile import Profile
 from core.domain.quality import Outcome
 from core.domain.study import Trial
@@ -22,7 +21,7 @@ from core.errors import EnvironmentFailed
 from core.settings import REPOSITORY
 from db import migrate
 from db.engine import make_engine
-from db.table_base import Base
+from db.models import METADATA
 from db.unit_of_work import disconnect, uow_factory
 from tests.contract import samples
 
@@ -58,7 +57,7 @@ def test_there_and_back_and_there_again(empty_url: str) -> None:
     migrate.upgrade(empty_url)
     newest = migrate.current(empty_url)
     assert newest is not None
-    assert tables(empty_url) == {*Base.metadata.tables, "alembic_version"}
+    assert tables(empty_url) == {*METADATA.tables, "alembic_version"}
     migrate.downgrade(empty_url, "base")
     assert tables(empty_url) == {"alembic_version"}
     migrate.upgrade(empty_url)

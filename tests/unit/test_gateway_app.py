@@ -4,7 +4,7 @@ import asyncio
 import gzip
 import io
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -15,10 +15,12 @@ from core.domain.ids import utc_now
 from core.errors import EnvironmentFailed
 from core.ports import UnitOfWork, UnitOfWorkFactory
 from tests.fakes.gateway_world import (
+    DEAD_PORT,
     EASY_TEXT,
     HARD_TEXT,
     PLAN,
     RunningGateway,
+    eventually,
     ready,
     running_gateway,
     seed_classifier,
@@ -27,7 +29,6 @@ from tests.fakes.gateway_world import (
 from tests.fakes.scripted_engine import PROMPT_TOKENS, WORDS, ScriptedEngine, events
 
 SAID = "".join(WORDS)
-DEAD_PORT = 9  # discard: nobody listens
 
 
 @pytest.fixture
@@ -50,14 +51,6 @@ async def gateway(
     seed_plan(memory_uow, {"small": [small.port], "large": [large.port]})
     async with running_gateway(memory_uow) as running:
         yield running
-
-
-async def eventually(holds: Callable[[], bool]) -> None:
-    for _ in range(1000):
-        if holds():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("did not happen")
 
 
 async def error_of(answer: aiohttp.ClientResponse) -> dict[str, Any]:

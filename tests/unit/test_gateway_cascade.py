@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -17,9 +17,11 @@ from core.ports import UnitOfWorkFactory
 from core.routing.answer_lengths import ENOUGH, ROOM
 from tests.contract import samples
 from tests.fakes.gateway_world import (
+    DEAD_PORT,
     EASY_TEXT,
     HARD_TEXT,
     RunningGateway,
+    eventually,
     ready,
     running_gateway,
     seed_classifier,
@@ -35,7 +37,6 @@ PLAN = make_plan(
     [Route("easy", "small", 1.0, "large", THRESHOLD)],
 )
 SURE, UNSURE = -0.25, -0.75
-DEAD_PORT = 9  # discard: nobody listens
 SAID = "".join(WORDS)
 
 
@@ -65,14 +66,6 @@ async def gateway(
         work.commit()
     async with running_gateway(memory_uow) as running:
         yield running
-
-
-async def eventually(holds: Callable[[], bool]) -> None:
-    for _ in range(1000):
-        if holds():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("did not happen")
 
 
 def without_request_id(headers: Any) -> dict[str, str]:

@@ -12,7 +12,9 @@ from core.domain.plan import ReplicaKind, ServingPlan, make_plan
 from core.ports import UnitOfWorkFactory
 from core.serving.gateway.state import ViewKeeper
 from tests.fakes.gateway_world import (
+    DEAD_PORT,
     RunningGateway,
+    eventually,
     ready,
     running_gateway,
     seed_classifier,
@@ -21,7 +23,6 @@ from tests.fakes.gateway_world import (
 from tests.fakes.memory_operation import MemoryDeployments
 from tests.fakes.memory_uow import MemoryDatabase, MemoryUnitOfWork
 from tests.fakes.scripted_engine import WORDS, ScriptedEngine
-from tests.unit.test_gateway_app import DEAD_PORT, eventually
 
 SMALL, LARGE = ReplicaKind("small", "cpu-core"), ReplicaKind("large", "cpu-core")
 OLD = make_plan({SMALL: 1}, {"easy": {"small": 1.0}})

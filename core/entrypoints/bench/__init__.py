@@ -1,4 +1,4 @@
-"""`boute bench NAME`: benchmarks of BOute itself; each prints what docs/accuracy.md quotes.
+"""`boute bench NAME`: benchmarks of BOute itself; each prints what the docs quote.
 
 A benchmark is a module here with `add_arguments(parser)`, `run(parsed, settings) -> dict` (JSON
 types only) and `told(result) -> str`, the same for people. It is imported only when it runs.

@@ -5,9 +5,7 @@ this machine's CPU cores with real vLLM replicas of the built-in models.
 """
 
 import contextlib
-import signal
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
@@ -31,10 +29,11 @@ from core.domain.ids import utc_now
 from core.domain.plan import ReplicaKind, ServingPlan, make_plan
 from core.entrypoints.bench import stub_fleet
 from core.entrypoints.bench.gateway_subjects import free_ports
-from core.entrypoints.supervisor import StopRequest, Supervisor, answers
+from core.entrypoints.supervised import supervised
+from core.entrypoints.supervisor import Supervisor, answers
 from core.entrypoints.up import product_programs
 from core.entrypoints.waiting import require_controller, say
-from core.errors import BOuteError, EngineFailed, EnvironmentFailed
+from core.errors import EngineFailed, EnvironmentFailed
 from core.ports import UnitOfWorkFactory
 from core.routing.classifier import train
 from core.services import deployments
@@ -235,33 +234,10 @@ def running(fleet: Fleet, home: Path, database_url: str | None = None) -> Iterat
         programs = [replace(p, command=command) if p.name == "controller" else p for p in programs]
     supervisor = Supervisor(programs, home, settings.logs, settings.environment, say)
     product = Product(fleet, settings, supervisor)
-    with _supervised(supervisor):
+    with supervised(supervisor):
         _wait_until_up(product)
         seed(product)
         yield product
-
-
-@contextlib.contextmanager
-def _supervised(supervisor: Supervisor) -> Iterator[None]:
-    stop, failures = StopRequest(), list[BOuteError]()
-
-    def supervise() -> None:
-        try:
-            supervisor.run(stop, lambda: say("controller and gateway are up"))
-        except BOuteError as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=supervise)
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    thread.start()
-    try:
-        yield
-    finally:
-        stop(signal.SIGTERM, None)
-        thread.join()
-        signal.signal(signal.SIGTERM, before)
-    if failures:
-        raise failures[0]
 
 
 def _wait_until_up(product: Product) -> None:

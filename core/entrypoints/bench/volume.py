@@ -4,21 +4,15 @@ Points are gains over the reference point, all to be maximised; what does not be
 in every objective covers nothing.
 """
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar, cast
+from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 
 from core.domain.plan import PlanScore
+from core.estimate.compiling import compiled
 from core.estimate.speed import Vector
 
-F = TypeVar("F", bound=Callable[..., object])
 MOST_SWAP_ROUNDS = 3
-
-
-def _compiled(function: F) -> F:
-    return cast(F, njit(cache=True, nogil=True, error_model="numpy")(function))
 
 
 def true_values(scores: Sequence[PlanScore]) -> Vector:
@@ -48,7 +42,7 @@ def gains(values: Vector, reference: tuple[float, float, float]) -> Vector:
     return np.where(better[:, None], rows, 0.0)
 
 
-@_compiled
+@compiled
 def volume(points: Vector) -> float:
     """Return the volume of the union of the boxes from the origin to each of n x 3 points.
 
@@ -74,7 +68,7 @@ def volume(points: Vector) -> float:
     return total
 
 
-@_compiled
+@compiled
 def _insert(wide: Vector, high: Vector, size: int, x: float, y: float) -> int:
     """Add a step to a staircase of rising x and falling y; return its new size."""
     for i in range(size):
@@ -93,7 +87,7 @@ def _insert(wide: Vector, high: Vector, size: int, x: float, y: float) -> int:
     return kept + 1
 
 
-@_compiled
+@compiled
 def _area(wide: Vector, high: Vector, size: int) -> float:
     area, left = 0.0, 0.0
     for i in range(size):
@@ -102,7 +96,7 @@ def _area(wide: Vector, high: Vector, size: int) -> float:
     return area
 
 
-@_compiled
+@compiled
 def gain(point: Vector, chosen: Vector) -> float:
     """Return what a point (3) adds to the volume of n x 3 points."""
     whole: float = point[0] * point[1] * point[2]
@@ -150,7 +144,7 @@ def _greedy(points: Vector, n: int) -> list[int]:
     return chosen
 
 
-@_compiled
+@compiled
 def _gains(points: Vector, chosen: Vector) -> Vector:
     added = np.empty(len(points))
     for i in range(len(points)):
